@@ -1,0 +1,137 @@
+"""Read support sets and inputs from JSON, CSV and npz files, and from folders of pictures."""
+
+import json
+import sys
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from innerloop.csv_rows import read_csv_inputs, read_csv_support
+from innerloop.encoding import Rows, read_bytes
+from innerloop.errors import UnreadableFile
+
+_PICTURES = {".png", ".jpg", ".jpeg"}
+STDIN = Path("-")
+
+
+class Support(NamedTuple):
+    """Hold rows and what they are answered with."""
+
+    inputs: Rows
+    targets: Rows
+
+
+def read_support(path: Path, target: str | None = None) -> Support:
+    """Read inputs and targets: `.json`, `.csv`, `.npz`, a folder of class folders, or `-` for JSON on stdin.
+
+    `target` names the column of a CSV file that holds the targets. Raises `UnreadableFile`.
+    """
+    if path.is_dir():
+        return _class_folders(path)
+    if path.suffix.lower() == ".csv":
+        return Support(*read_csv_support(path, target))
+    if path.suffix.lower() == ".npz":
+        arrays = _arrays(path, ("inputs", "targets"))
+        return Support(arrays["inputs"], _class_names(arrays["targets"], path))
+    content = _json(path)
+    if not isinstance(content, dict) or not {"inputs", "targets"} <= content.keys():
+        raise UnreadableFile(f'{_name(path)} is not {{"inputs": [...], "targets": [...]}}')
+    return Support(content["inputs"], content["targets"])
+
+
+def read_inputs(paths: Sequence[Path], target: str | None = None) -> Rows:
+    """Read inputs alone: one file as for `read_support`, one folder of pictures, or any number of pictures.
+
+    JSON may also be a bare list, and CSV have no targets. Raises `UnreadableFile`.
+    """
+    if all(path.suffix.lower() in _PICTURES for path in paths):
+        return list(paths)
+    if len(paths) > 1:
+        raise UnreadableFile("several inputs have to be PNG or JPEG pictures, all of them")
+    path = paths[0]
+    if path.is_dir():
+        return _pictures(path)
+    if path.suffix.lower() == ".csv":
+        return read_csv_inputs(path, target)
+    if path.suffix.lower() == ".npz":
+        return _arrays(path, ("inputs",))["inputs"]
+    content = _json(path)
+    inputs = content.get("inputs") if isinstance(content, dict) else content
+    if not isinstance(inputs, list):
+        raise UnreadableFile(f'{_name(path)} is neither a list of rows nor {{"inputs": [...]}}')
+    return inputs
+
+
+def _name(path: Path) -> str:
+    return "standard input" if path == STDIN else str(path)
+
+
+def _json(path: Path) -> Any:
+    if path != STDIN and path.suffix.lower() != ".json":
+        known = ".json, .csv, .npz, a picture or a folder"
+        raise UnreadableFile(f"{path} is none of {known}" if path.exists() else f"there is no {path}")
+    text = sys.stdin.buffer.read() if path == STDIN else read_bytes(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UnreadableFile(f"{_name(path)}, line {error.lineno}: not JSON: {error.msg}") from error
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise UnreadableFile(f"{_name(path)} is not JSON: {error}") from error
+
+
+def _arrays(path: Path, names: tuple[str, ...]) -> Mapping[str, npt.NDArray[Any]]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            if missing := [name for name in names if name not in archive]:
+                held = ", ".join(archive) or "nothing"
+                raise UnreadableFile(f"{path} has no array {missing[0]!r}; it holds {held}")
+            arrays = {name: archive[name] for name in names}
+    # What numpy, zipfile and zlib raise on a broken archive, and numpy on arrays of Python objects.
+    except (OSError, ValueError, TypeError, EOFError, NotImplementedError) as error:
+        raise UnreadableFile(f"{path} cannot be read as npz: {error}") from error
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise UnreadableFile(f"{path} is a broken npz file: {error}") from error
+    if single := [name for name, array in arrays.items() if array.ndim == 0]:
+        raise UnreadableFile(f"{path}: {single[0]} is a single value; the first axis counts the rows")
+    return arrays
+
+
+def _class_names(targets: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
+    if targets.dtype.kind != "S":
+        return targets
+    try:
+        return np.char.decode(targets, "utf-8")
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(f"{path}: the class names in targets are not UTF-8") from error
+
+
+def _class_folders(folder: Path) -> Support:
+    inputs: list[Path] = []
+    targets: list[str] = []
+    classes = [child for child in _children(folder) if child.is_dir()]
+    if not classes:
+        raise UnreadableFile(f"{folder} has no folders; it should hold one folder of pictures a class")
+    for child in classes:
+        pictures = _pictures(child)
+        inputs += pictures
+        targets += [child.name] * len(pictures)
+    return Support(inputs, targets)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    pictures = [path for path in _children(folder) if path.suffix.lower() in _PICTURES]
+    if not pictures:
+        raise UnreadableFile(f"{folder} has no PNG or JPEG pictures in it")
+    return pictures
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return [child for child in sorted(folder.iterdir()) if not child.name.startswith(".")]
+    except OSError as error:
+        raise UnreadableFile(f"{folder} cannot be read: {error.strerror}") from error

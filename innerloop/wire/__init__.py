@@ -1,0 +1,100 @@
+"""Define what goes over the wire: every request and answer of the service.
+
+Requests are strict: unknown fields, numbers in strings and booleans as numbers are refused. Answers are
+tolerant: fields that a later release adds are ignored. `inputs` and `targets` are checked by the service,
+against the model they are for, so that its errors can name the row.
+"""
+
+from innerloop.wire.adapt import (
+    AdaptAnswer,
+    AdaptRequest,
+    AdaptSettings,
+    PredictAnswer,
+    PredictRequest,
+    Score,
+    SupportRows,
+    TimingMs,
+    Validation,
+    ValidationRows,
+)
+from innerloop.wire.meta_train import (
+    BuiltInTasks,
+    LabelledTasks,
+    MetaTrainRequest,
+    Tasks,
+)
+from innerloop.wire.parts import (
+    Answer,
+    ClassName,
+    Component,
+    Count,
+    Id,
+    Inputs,
+    ModelReference,
+    Moment,
+    Rate,
+    Request,
+    Revision,
+    Targets,
+)
+from innerloop.wire.resources import (
+    InputSchema,
+    ModelInfo,
+    ModelVersionInfo,
+    OutputSchema,
+    Page,
+    PromoteRequest,
+    RevisionInfo,
+    TaskInfo,
+)
+from innerloop.wire.service import (
+    Health,
+    Limits,
+    Problem,
+    ProblemField,
+    ProblemInfo,
+    Readiness,
+)
+
+__all__ = [
+    "AdaptAnswer",
+    "AdaptRequest",
+    "AdaptSettings",
+    "Answer",
+    "BuiltInTasks",
+    "ClassName",
+    "Component",
+    "Count",
+    "Health",
+    "Id",
+    "InputSchema",
+    "Inputs",
+    "LabelledTasks",
+    "Limits",
+    "MetaTrainRequest",
+    "ModelInfo",
+    "ModelReference",
+    "ModelVersionInfo",
+    "Moment",
+    "OutputSchema",
+    "Page",
+    "PredictAnswer",
+    "PredictRequest",
+    "Problem",
+    "ProblemField",
+    "ProblemInfo",
+    "PromoteRequest",
+    "Rate",
+    "Readiness",
+    "Request",
+    "Revision",
+    "RevisionInfo",
+    "Score",
+    "SupportRows",
+    "Targets",
+    "TaskInfo",
+    "Tasks",
+    "TimingMs",
+    "Validation",
+    "ValidationRows",
+]

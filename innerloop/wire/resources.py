@@ -1,0 +1,95 @@
+"""Define models, tasks and the pages that list them."""
+
+from typing import Any, Generic, TypeVar
+
+from pydantic import Field
+
+from innerloop.wire.parts import Answer, ClassName, Component, Count, Moment, Request, is_none
+
+
+class InputSchema(Answer):
+    """Say what one row of inputs is; `polarity` is there for pictures alone."""
+
+    kind: str
+    shape: list[int]
+    polarity: str | None = Field(None, exclude_if=is_none)
+
+
+class OutputSchema(Answer):
+    """Say what one row of outputs is."""
+
+    kind: str
+    shape: list[int]
+
+
+class ModelVersionInfo(Answer):
+    """Describe one version of a model: its card, and the bytes of its weights."""
+
+    version: int
+    created_at: Moment
+    learner: Component
+    network: Component
+    input: InputSchema
+    output: OutputSchema
+    default_steps: int | None
+    max_steps: int | None
+    bytes: int
+    sha256: str
+    provenance: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+class ModelInfo(Answer):
+    """Describe a model; `active_version` is what its bare name means."""
+
+    name: str
+    active_version: int | None
+    versions: list[ModelVersionInfo]
+
+
+class PromoteRequest(Request):
+    """Make a version active."""
+
+    version: Count
+
+
+class TaskInfo(Answer):
+    """Describe a task by its latest `revision`; `revisions` counts those that are kept."""
+
+    task_id: str
+    model: str
+    model_version: int
+    revision: int
+    revisions: int
+    support_size: int
+    classes: list[ClassName] | None
+    bytes: int
+    created_at: Moment
+    updated_at: Moment
+    expires_at: Moment | None
+
+
+class RevisionInfo(Answer):
+    """Describe one revision of a task, which never changes."""
+
+    task_id: str
+    revision: int
+    model: str
+    model_version: int
+    steps: int | None
+    kept_step: int | None
+    support_size: int
+    classes: list[ClassName] | None
+    bytes: int
+    created_at: Moment
+
+
+Item = TypeVar("Item")
+
+
+class Page(Answer, Generic[Item]):
+    """Hold one page of a list; `next` is the `after` of the page that follows."""
+
+    data: list[Item]
+    has_more: bool
+    next: str | None

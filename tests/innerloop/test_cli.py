@@ -1,0 +1,295 @@
+"""Claims about the command `innerloop`."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from innerloop.cli import app
+
+TIMING = {"queue": 0.4, "compute": 2.1, "total": 3.0}
+ADAPTED = {
+    "task_id": "pets",
+    "revision": 3,
+    "model": "omniglot",
+    "model_version": 2,
+    "steps": 1,
+    "kept_step": 1,
+    "support_size": 2,
+    "classes": ["[red]cat", "dog"],
+    "support_loss": [1.92, None],
+    "validation": {"before": None, "after": {"loss": 0.2, "accuracy": 0.5}},
+    "cached": True,
+    "expires_at": None,
+    "timing_ms": TIMING,
+}
+PREDICTED = {"task_id": "a", "revision": 1, "model": "sinusoid", "model_version": 1, "timing_ms": TIMING}
+REGRESSION = {**PREDICTED, "outputs": [[0.125], [0.5]]}
+CLASSIFICATION = {**PREDICTED, "labels": ["dog"], "probabilities": [[0.25, 0.75]], "classes": ["cat", "dog"]}
+TASK = {
+    "task_id": "a",
+    "model": "sinusoid",
+    "model_version": 1,
+    "revision": 2,
+    "revisions": 2,
+    "support_size": 2,
+    "classes": None,
+    "bytes": 100,
+    "created_at": "2026-11-21T10:00:00Z",
+    "updated_at": "2026-11-21T10:00:00Z",
+    "expires_at": None,
+}
+VERSION = {
+    "version": 1,
+    "created_at": "2026-11-21T10:00:00Z",
+    "learner": {"kind": "maml", "steps": 1},
+    "network": {"kind": "mlp", "hidden": [40, 40]},
+    "input": {"kind": "vector", "shape": [1]},
+    "output": {"kind": "regression", "shape": [1]},
+    "default_steps": 5,
+    "max_steps": 100,
+    "bytes": 6800,
+    "sha256": "00",
+    "provenance": {},
+    "metrics": {},
+}
+MODEL = {"name": "sinusoid", "active_version": 1, "versions": [VERSION]}
+SUPPORT = {"inputs": [[-1.5], [0.5]], "targets": [0.25, -1]}
+
+
+class Service:
+    """Answer every request with the same, and keep what came."""
+
+    def __init__(self, answer: Any = None, status: int = 200) -> None:
+        self.answer, self.status = answer, status
+        self.lines: list[str] = []
+        self.bodies: list[Any] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.lines.append(f"{request.method} {request.url.raw_path.decode()}")
+        if request.content:
+            self.bodies.append(json.loads(request.content))
+        return httpx.Response(self.status, json=self.answer)
+
+
+def run(service: Callable[[httpx.Request], httpx.Response], *words: str | Path, stdin: str = "") -> Result:
+    return CliRunner(env={"COLUMNS": "200"}).invoke(
+        app, [str(word) for word in words], obj=httpx.MockTransport(service), input=stdin
+    )
+
+
+def csv_support(folder: Path) -> Path:
+    path = folder / "support.csv"
+    path.write_text("x,out\n-1.5,0.25\n0.5,-1\n", encoding="utf-8")
+    return path
+
+
+def json_support(folder: Path) -> Path:
+    path = folder / "support.json"
+    path.write_text(json.dumps(SUPPORT), encoding="utf-8")
+    return path
+
+
+def npz_support(folder: Path) -> Path:
+    np.savez(folder / "support.npz", inputs=np.array(SUPPORT["inputs"]), targets=np.array(SUPPORT["targets"]))
+    return folder / "support.npz"
+
+
+def test_no_words_show_the_help() -> None:
+    result = run(Service())
+    assert result.exit_code == 2
+    assert "adapt" in result.output
+
+
+@pytest.mark.parametrize("support", [csv_support, json_support, npz_support])
+def test_adapt_sends_the_rows_of_each_kind_of_file(tmp_path: Path, support: Callable[[Path], Path]) -> None:
+    service = Service(ADAPTED, 201)
+    result = run(service, "adapt", support(tmp_path), "--task-id", "pets", "--steps", "1")
+    assert result.exit_code == 0, result.output
+    assert service.lines == ["POST /adapt"]
+    expected = {"support": SUPPORT, "task_id": "pets", "steps": 1, "append": False, "on_divergence": "error"}
+    assert service.bodies == [expected]
+
+
+def test_adapt_takes_pictures_by_class_and_json_on_stdin(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").write_bytes(b"\x89PNG")
+    service = Service(ADAPTED, 201)
+    assert run(service, "adapt", tmp_path).exit_code == 0
+    assert run(service, "adapt", "-", stdin=json.dumps(SUPPORT)).exit_code == 0
+    picture = base64.b64encode(b"\x89PNG").decode()
+    assert service.bodies[0]["support"] == {"inputs": [picture], "targets": ["cat"]}
+    assert service.bodies[1]["support"] == SUPPORT
+
+
+def test_adapt_sends_every_option(tmp_path: Path) -> None:
+    service = Service(ADAPTED, 201)
+    options = {
+        "--model": "omniglot@2",
+        "--learning-rate": "0.5",
+        "--learning-rate-scale": "2",
+        "--ttl-seconds": "60",
+        "--if-revision": "2",
+        "--on-divergence": "best",
+        "--target": "out",
+        "--validation": str(csv_support(tmp_path)),
+    }
+    words = [word for option in options.items() for word in option]
+    assert run(service, "adapt", csv_support(tmp_path), "--append", *words).exit_code == 0
+    assert service.bodies == [
+        {
+            "support": SUPPORT,
+            "model": "omniglot@2",
+            "learning_rate": 0.5,
+            "learning_rate_scale": 2.0,
+            "ttl_seconds": 60,
+            "if_revision": 2,
+            "on_divergence": "best",
+            "append": True,
+            "validation": SUPPORT,
+        }
+    ]
+
+
+def test_adapt_for_ever_sends_null_and_an_unnamed_time_sends_nothing() -> None:
+    service = Service(ADAPTED, 201)
+    for words in (["--forever"], []):
+        assert run(service, "adapt", "-", *words, stdin=json.dumps(SUPPORT)).exit_code == 0
+    assert service.bodies[0]["ttl_seconds"] is None
+    assert "ttl_seconds" not in service.bodies[1]
+
+
+def test_adapt_shows_what_it_did(tmp_path: Path) -> None:
+    shown = run(Service(ADAPTED), "adapt", csv_support(tmp_path)).stdout
+    for fact in ("3 (cached)", "omniglot@2", "[red]cat, dog", "1.92 → –", "– → loss 0.2, accuracy 0.5"):
+        assert fact in shown
+
+
+def test_predict_shows_one_output_a_row() -> None:
+    service = Service(REGRESSION)
+    result = run(service, "predict", "-", "--task-id", "a", "--revision", "1", stdin="[[1], [2]]")
+    assert result.exit_code == 0, result.output
+    assert service.bodies == [{"task_id": "a", "revision": 1, "inputs": [[1], [2]]}]
+    assert "0.125" in result.stdout
+
+
+def test_predict_shows_labels_beside_the_names_of_pictures(tmp_path: Path) -> None:
+    (tmp_path / "who.png").write_bytes(b"\x89PNG")
+    shown = run(Service(CLASSIFICATION), "predict", tmp_path / "who.png", "--task-id", "pets").stdout
+    for fact in ("who.png", "dog", "p(cat)", "0.25", "0.75"):
+        assert fact in shown
+
+
+def test_predict_without_a_task_sends_the_support(tmp_path: Path) -> None:
+    service = Service(REGRESSION)
+    words = [
+        "--support",
+        str(csv_support(tmp_path)),
+        "--target",
+        "out",
+        "--model",
+        "m",
+        "--on-divergence",
+        "best",
+    ]
+    assert run(service, "predict", csv_support(tmp_path), *words).exit_code == 0
+    expected = {"support": SUPPORT, "model": "m", "on_divergence": "best", "inputs": SUPPORT["inputs"]}
+    assert service.bodies == [expected]
+
+
+COMMANDS: dict[str, tuple[list[str], Any, str, str]] = {
+    "tasks list": (["tasks", "list", "--model", "m"], [TASK], "GET /tasks?model=m", "sinusoid@1"),
+    "tasks show": (["tasks", "show", "a"], TASK, "GET /tasks/a", "support_size"),
+    "models list": (["models", "list"], [MODEL], "GET /models", "regression"),
+    "models show": (["models", "show", "sinusoid"], MODEL, "GET /models/sinusoid", "sinusoid@1 (active)"),
+    "promote": (["models", "promote", "sinusoid", "1"], MODEL, "POST /models/sinusoid/promote", "(active)"),
+}
+
+
+@pytest.mark.parametrize(("words", "answer", "line", "shown"), COMMANDS.values(), ids=COMMANDS)
+def test_command_shows_the_answer_as_a_table_or_as_json(words: list[str], answer: Any, line: str, shown: str) -> None:
+    sent = {"data": answer, "has_more": False, "next": None} if isinstance(answer, list) else answer
+    service = Service(sent)
+    table, as_json = run(service, *words), run(service, *words, "--json")
+    assert service.lines == [line, line]
+    assert shown in table.stdout
+    assert json.loads(as_json.stdout) == answer
+
+
+@pytest.mark.parametrize("answer", [REGRESSION, CLASSIFICATION])
+def test_predict_prints_json_as_it_came(answer: dict[str, Any]) -> None:
+    result = run(Service(answer), "predict", "-", "--task-id", "a", "--json", stdin="[[1]]")
+    assert json.loads(result.stdout) == answer
+
+
+def test_adapt_prints_json_as_it_came() -> None:
+    result = run(Service(ADAPTED), "adapt", "-", "--json", stdin=json.dumps(SUPPORT))
+    assert json.loads(result.stdout) == ADAPTED
+
+
+def test_delete_deletes() -> None:
+    service = Service(status=204)
+    assert run(service, "tasks", "delete", "a").stdout == "deleted a\n"
+    assert service.lines == ["DELETE /tasks/a"]
+
+
+def test_url_is_an_option() -> None:
+    seen: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.host)
+        return httpx.Response(200, json=TASK)
+
+    assert run(handler, "tasks", "show", "a", "--url", "http://there:1").exit_code == 0
+    assert seen == ["there"]
+
+
+def test_refusal_is_one_line_with_its_code_and_the_fields() -> None:
+    field = {"loc": ["support", "targets", 1], "msg": "is a string"}
+    body = {"code": "invalid-targets", "detail": "mixed targets", "errors": [field]}
+    result = run(Service(body, 422), "adapt", "-", stdin=json.dumps(SUPPORT))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "error: mixed targets (invalid-targets)\n  support.targets.1: is a string\n"
+
+
+FAILURES: dict[str, tuple[list[str], str, str]] = {
+    "broken file": (["adapt", "-"], "{", "error: standard input, line 1: not JSON"),
+    "missing file": (["adapt", "gone.csv"], "", "error: gone.csv is not CSV"),
+    "missing picture": (["predict", "gone.png", "--task-id", "a"], "", "error: gone.png cannot be read"),
+    "not a number": (["predict", "-", "--task-id", "a"], "[[NaN]]", "error: inputs[0][0] is nan"),
+    "no id": (["tasks", "show", "a/b"], "", "error: 'a/b' is no id"),
+    "no address": (["tasks", "list", "--url", "nonsense"], "", "error: 'nonsense' is no address"),
+    "something else there": (["models", "list"], "", "error: status 200 with a body that"),
+}
+
+
+@pytest.mark.parametrize(("words", "stdin", "message"), FAILURES.values(), ids=FAILURES)
+def test_failure_is_told_on_stderr_without_a_traceback(words: list[str], stdin: str, message: str) -> None:
+    result = run(Service(), *words, stdin=stdin)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(message)
+    assert "Traceback" not in result.stderr
+
+
+WRONG_USAGE: list[list[str]] = [
+    ["adapt"],
+    ["adapt", "-", "--steps", "many"],
+    ["adapt", "-", "--on-divergence", "hope"],
+    ["adapt", "-", "--forever", "--ttl-seconds", "5"],
+    ["predict", "-"],
+    ["predict", "-", "--task-id", "a", "--support", "b.csv"],
+    ["train"],
+    ["models", "promote", "sinusoid"],
+]
+
+
+@pytest.mark.parametrize("words", WRONG_USAGE, ids=" ".join)
+def test_wrong_usage_exits_with_2(words: list[str]) -> None:
+    result = run(Service(), *words, stdin="[]")
+    assert (result.exit_code, result.stdout) == (2, "")

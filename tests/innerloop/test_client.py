@@ -1,0 +1,365 @@
+"""Claims about the clients; the blocking and the awaiting one run the same tables."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Protocol
+
+import httpx
+import numpy as np
+import pytest
+
+from innerloop import AsyncClient, Client, errors, wire
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+TIMING = {"queue": 0.4, "compute": 2.1, "total": 3.0}
+ADAPTED = {
+    "task_id": "a",
+    "revision": 1,
+    "model": "sinusoid",
+    "model_version": 1,
+    "steps": 1,
+    "kept_step": 1,
+    "support_size": 2,
+    "classes": None,
+    "support_loss": [1.92, 0.61],
+    "validation": {"before": {"loss": 2.1}, "after": {"loss": 0.2}},
+    "cached": False,
+    "expires_at": "2026-11-21T10:00:00Z",
+    "timing_ms": TIMING,
+}
+PREDICTED = {
+    "task_id": "a",
+    "revision": 1,
+    "model": "sinusoid",
+    "model_version": 1,
+    "outputs": [[0.12], [0.95]],
+    "timing_ms": TIMING,
+}
+MODEL = {"name": "sinusoid", "active_version": 1, "versions": []}
+TASK = {
+    "task_id": "a",
+    "model": "sinusoid",
+    "model_version": 1,
+    "revision": 2,
+    "revisions": 2,
+    "support_size": 2,
+    "classes": None,
+    "bytes": 100,
+    "created_at": "2026-11-21T10:00:00Z",
+    "updated_at": "2026-11-21T10:00:00Z",
+    "expires_at": None,
+}
+REVISION = {**TASK, "steps": 1, "kept_step": 1}
+PROBLEM = {"code": "diverged", "title": "t", "status": 422, "remedy": "r"}
+LIMITS = wire.Limits().model_dump()
+X, Y = [[-1.2], [0.4]], [0.31, -0.8]
+SUPPORT = {"inputs": X, "targets": Y}
+
+
+def page(*data: object, following: str | None = None) -> dict[str, Any]:
+    return {"data": list(data), "has_more": following is not None, "next": following}
+
+
+# What is called, what is sent, what comes back and what it is read as.
+CALLS: dict[str, tuple[Callable[[Any], Any], str, dict[str, Any] | None, Any, Any]] = {
+    "adapt": (
+        lambda client: client.adapt(X, Y, task_id="a", model="sinusoid", steps=1, append=True),
+        "POST /adapt",
+        {"support": SUPPORT, "task_id": "a", "model": "sinusoid", "steps": 1, "append": True},
+        ADAPTED,
+        wire.AdaptAnswer.model_validate(ADAPTED),
+    ),
+    "adapt with arrays": (
+        lambda client: client.adapt(np.array([[1], [2]], dtype=np.float32), np.array(["cat", "dog"])),
+        "POST /adapt",
+        {"support": {"inputs": [[1.0], [2.0]], "targets": ["cat", "dog"]}},
+        ADAPTED,
+        wire.AdaptAnswer.model_validate(ADAPTED),
+    ),
+    "adapt for ever, with validation": (
+        lambda client: client.adapt(X, Y, ttl_seconds=None, steps=None, validation=(X, Y)),
+        "POST /adapt",
+        {"support": SUPPORT, "ttl_seconds": None, "validation": SUPPORT},
+        ADAPTED,
+        wire.AdaptAnswer.model_validate(ADAPTED),
+    ),
+    "predict with a task": (
+        lambda client: client.predict(X, task_id="a", revision=1),
+        "POST /predict",
+        {"task_id": "a", "revision": 1, "inputs": X},
+        PREDICTED,
+        wire.PredictAnswer.model_validate(PREDICTED),
+    ),
+    "predict from a support": (
+        lambda client: client.predict(X, support=(X, Y), model="sinusoid", learning_rate=0.1),
+        "POST /predict",
+        {"support": SUPPORT, "model": "sinusoid", "learning_rate": 0.1, "inputs": X},
+        PREDICTED,
+        wire.PredictAnswer.model_validate(PREDICTED),
+    ),
+    "models": (
+        lambda client: client.models(),
+        "GET /models",
+        None,
+        page(MODEL),
+        [wire.ModelInfo.model_validate(MODEL)],
+    ),
+    "model": (
+        lambda client: client.model("sinusoid"),
+        "GET /models/sinusoid",
+        None,
+        MODEL,
+        wire.ModelInfo.model_validate(MODEL),
+    ),
+    "promote": (
+        lambda client: client.promote("sinusoid", 1),
+        "POST /models/sinusoid/promote",
+        {"version": 1},
+        MODEL,
+        wire.ModelInfo.model_validate(MODEL),
+    ),
+    "tasks of a model": (
+        lambda client: client.tasks(model="sinusoid"),
+        "GET /tasks?model=sinusoid",
+        None,
+        page(TASK),
+        [wire.TaskInfo.model_validate(TASK)],
+    ),
+    "task": (
+        lambda client: client.task("a"),
+        "GET /tasks/a",
+        None,
+        TASK,
+        wire.TaskInfo.model_validate(TASK),
+    ),
+    "revisions": (
+        lambda client: client.revisions("a"),
+        "GET /tasks/a/revisions",
+        None,
+        page(REVISION),
+        [wire.RevisionInfo.model_validate(REVISION)],
+    ),
+    "delete_task": (lambda client: client.delete_task("a"), "DELETE /tasks/a", None, None, None),
+    "limits": (lambda client: client.limits(), "GET /limits", None, LIMITS, wire.Limits()),
+    "health": (lambda client: client.health(), "GET /healthz", None, {"status": "ok"}, wire.Health()),
+    "ready": (
+        lambda client: client.ready(),
+        "GET /readyz",
+        None,
+        {"ready": True, "reasons": []},
+        wire.Readiness(ready=True, reasons=[]),
+    ),
+    "problem": (
+        lambda client: client.problem("diverged"),
+        "GET /problems/diverged",
+        None,
+        PROBLEM,
+        wire.ProblemInfo.model_validate(PROBLEM),
+    ),
+}
+
+
+class Shell(Protocol):
+    async def __call__(self, handler: Handler, use: Callable[[Any], Any], **options: Any) -> Any: ...
+
+
+async def blocking(handler: Handler, use: Callable[[Any], Any], **options: Any) -> Any:
+    with Client("http://here", transport=httpx.MockTransport(handler), **options) as client:
+        result = use(client)
+        return list(result) if isinstance(result, Iterator) else result
+
+
+async def awaiting(handler: Handler, use: Callable[[Any], Any], **options: Any) -> Any:
+    async with AsyncClient("http://here", transport=httpx.MockTransport(handler), **options) as client:
+        result = use(client)
+        return [item async for item in result] if isinstance(result, AsyncIterator) else await result
+
+
+@pytest.fixture(params=[blocking, awaiting])
+def shell(request: pytest.FixtureRequest) -> Shell:
+    chosen: Shell = request.param
+    return chosen
+
+
+def overloaded(after: str = "0") -> httpx.Response:
+    body = {"code": "overloaded", "detail": "full"}
+    return httpx.Response(503, json=body, headers={"Retry-After": after})
+
+
+@pytest.mark.parametrize(("use", "line", "body", "answer", "expected"), CALLS.values(), ids=CALLS)
+async def test_call_sends_its_request_and_reads_its_answer(
+    shell: Shell,
+    use: Callable[[Any], Any],
+    line: str,
+    body: dict[str, Any] | None,
+    answer: Any,
+    expected: Any,
+) -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(204) if answer is None else httpx.Response(200, json=answer)
+
+    assert await shell(handler, use) == expected
+    (request,) = seen
+    assert f"{request.method} {request.url.raw_path.decode()}" == line
+    assert (json.loads(request.content) if request.content else None) == body
+    assert request.headers.get("Content-Type") == (None if body is None else "application/json")
+
+
+def test_every_method_of_both_clients_is_in_the_table() -> None:
+    for cls in (Client, AsyncClient):
+        methods = {name for name in vars(cls) if not name.startswith("_")} - {"close"}
+        assert methods == {name.split()[0] for name in CALLS}
+
+
+async def test_lists_go_through_all_pages(shell: Shell) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        assert request.url.params["model"] == "sinusoid"
+        after = int(request.url.params.get("after", 0))
+        task = {**TASK, "task_id": f"t{after}"}
+        return httpx.Response(200, json=page(task, following=str(after + 1) if after < 2 else None))
+
+    found = await shell(handler, lambda client: client.tasks("sinusoid"))
+    assert [task.task_id for task in found] == ["t0", "t1", "t2"]
+
+
+async def test_error_is_raised_by_its_code(shell: Shell) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        body = {"code": "task-not-found", "detail": "no task a"}
+        return httpx.Response(404, json=body, headers={"X-Request-ID": "r1"})
+
+    with pytest.raises(errors.TaskNotFound, match="no task a") as caught:
+        await shell(handler, lambda client: client.task("a"))
+    assert caught.value.request_id == "r1"
+
+
+async def test_adapt_is_sent_again_under_the_same_key_and_body(shell: Shell) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append((request.headers["Idempotency-Key"], request.content))
+        return overloaded() if len(seen) < 3 else httpx.Response(201, json=ADAPTED)
+
+    await shell(handler, lambda client: client.adapt(X, Y))
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+
+
+async def test_each_adaptation_has_a_key_of_its_own(shell: Shell) -> None:
+    keys: set[str] = set()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        keys.add(request.headers["Idempotency-Key"])
+        return httpx.Response(201, json=ADAPTED)
+
+    await shell(handler, lambda client: client.adapt(X, Y))
+    await shell(handler, lambda client: client.adapt(X, Y))
+    assert len(keys) == 2
+
+
+async def test_key_of_the_caller_is_used_and_stays_out_of_the_body(shell: Shell) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        assert request.headers["Idempotency-Key"] == "mine"
+        assert request.headers["X-Request-Timeout-Ms"] == "500"
+        assert json.loads(request.content) == {"support": SUPPORT}
+        return httpx.Response(201, json=ADAPTED)
+
+    await shell(handler, lambda client: client.adapt(X, Y, idempotency_key="mine", timeout_ms=500))
+
+
+@pytest.mark.parametrize("retries", [0, 1, 2])
+async def test_full_service_is_asked_as_often_as_said(shell: Shell, retries: int) -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return overloaded()
+
+    with pytest.raises(errors.Overloaded) as caught:
+        await shell(handler, lambda client: client.limits(), retries=retries)
+    assert len(seen) == retries + 1
+    assert caught.value.retry_after_seconds == 0
+
+
+async def test_wait_is_capped(shell: Shell) -> None:
+    answers = iter([overloaded("3600"), httpx.Response(200, json=LIMITS)])
+    assert await shell(lambda _: next(answers), lambda client: client.limits(), max_wait_seconds=0.0)
+
+
+async def test_lost_connection_is_tried_again(shell: Shell) -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        if len(seen) == 1:
+            raise httpx.ReadError("reset")
+        return httpx.Response(201, json=ADAPTED)
+
+    await shell(handler, lambda client: client.adapt(X, Y), max_wait_seconds=0.0)
+    assert len(seen) == 2
+
+
+async def test_service_that_is_away_is_unreachable(shell: Shell) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises(errors.Unreachable, match="http://here"):
+        await shell(handler, lambda client: client.health(), max_wait_seconds=0.0)
+
+
+NOT_SENT: dict[str, tuple[Callable[[Any], Any], type[errors.InnerloopError]]] = {
+    "NaN in inputs": (lambda client: client.adapt([[float("nan")]], [1.0]), errors.NotFinite),
+    "infinity in an array": (
+        lambda client: client.predict(np.array([[np.inf]]), task_id="a"),
+        errors.NotFinite,
+    ),
+    "path as an id": (lambda client: client.delete_task("../models/m"), errors.InvalidId),
+    "dots as an id": (lambda client: client.task(".."), errors.InvalidId),
+    "empty name": (lambda client: client.model(""), errors.InvalidId),
+    "key of two lines": (
+        lambda client: client.adapt(X, Y, idempotency_key="a\nb"),
+        errors.InvalidIdempotencyKey,
+    ),
+}
+
+
+@pytest.mark.parametrize(("use", "kind"), NOT_SENT.values(), ids=NOT_SENT)
+async def test_what_cannot_be_right_is_refused_before_it_is_sent(
+    shell: Shell, use: Callable[[Any], Any], kind: type[errors.InnerloopError]
+) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise AssertionError("sent")
+
+    with pytest.raises(kind):
+        await shell(handler, use)
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+@pytest.mark.parametrize("url", ["nonsense", "ftp://here", "http://", "http://here:99999", "http://\n"])
+def test_address_that_is_none_is_unreachable(client: Callable[[str], object], url: str) -> None:
+    with pytest.raises(errors.Unreachable, match="is no address"):
+        client(url)
+
+
+def test_address_comes_from_the_argument_the_environment_or_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def asked(url: str | None = None) -> str:
+        seen: list[str] = []
+
+        def handler(request: httpx.Request) -> httpx.Response:
+            seen.append(str(request.url))
+            return httpx.Response(200, json={"status": "ok"})
+
+        with Client(url, transport=httpx.MockTransport(handler)) as client:
+            client.health()
+        return seen[0]
+
+    monkeypatch.delenv("INNERLOOP_URL", raising=False)
+    assert asked() == "http://127.0.0.1:8000/healthz"
+    monkeypatch.setenv("INNERLOOP_URL", "http://there:81/under/")
+    assert asked() == "http://there:81/under/healthz"
+    assert asked("https://here") == "https://here/healthz"
