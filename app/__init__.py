@@ -1,0 +1,1 @@
+"""The innerloop service: few-shot adaptation over HTTP. README.md in this folder is the map."""

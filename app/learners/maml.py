@@ -1,0 +1,67 @@
+"""MAML: an initialisation from which a few gradient steps on all weights fit a new task.
+
+Finn, Abbeel, Levine 2017, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", algorithms 1
+and 2. With `first_order` the second derivatives are left out (their section 5.2). Differs where asked for:
+learned rates (one a tensor; after Antoniou et al. 2019, section 4) and a head that starts from class means.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from app.episode import MetaParams, Settings, Support, TaskParams, Trace, Tree
+from app.learners.gradient import (
+    HEAD_LEAVES,
+    GradientOptions,
+    as_task_params,
+    gradient_traits,
+    head_loss,
+    predictor,
+    start_head,
+    start_leaves,
+    with_rates,
+)
+from app.learners.inner_loop import inner_loop, scaled_rates
+from app.learners.learner import Adapt, Learner, loss_after_adapting
+from app.learners.losses import Loss
+from app.networks.network import Network
+from app.trees import merge
+
+
+class MamlOptions(GradientOptions):
+    """`{"kind": "maml", "steps": 1, "learning_rate": 0.01}` and what gradient learners have in common."""
+
+    kind: Literal["maml"] = "maml"
+
+
+def maml(options: MamlOptions, network: Network, loss: Loss, num_train_classes: int) -> Learner:
+    """Return the learner whose inner loop moves every leaf of the network."""
+    traits = gradient_traits(options, loss)
+    adapt, predict = adapt_all_leaves(options, network, loss), predictor(network)
+
+    def init(generator: torch.Generator) -> MetaParams:
+        leaves = start_leaves(options, network, generator)
+        adapted = [*(name for name in leaves if name.startswith("body.")), *HEAD_LEAVES]
+        return with_rates(options, leaves, {}, adapted)
+
+    return Learner(traits, loss, init, adapt, predict, loss_after_adapting(adapt, predict, loss))
+
+
+def adapt_all_leaves(options: GradientOptions, network: Network, loss: Loss) -> Adapt:
+    """Return the `adapt` that moves body and head."""
+
+    def adapt(meta: MetaParams, support: Support, settings: Settings, noise: Tree) -> tuple[TaskParams, Trace]:
+        leaves = merge(meta.fixed, meta.trained)
+        new_head = start_head(options, leaves, support, lambda: network.features(leaves, support.inputs))
+        start = merge({name: leaf for name, leaf in leaves.items() if name.startswith("body.")}, new_head)
+
+        def loss_of(params: Tree) -> Tensor:
+            return head_loss(loss, support, params, network.features(params, support.inputs))
+
+        rates = scaled_rates(meta, start, settings.rate_scale)
+        params, trace = inner_loop(loss_of, start, rates, settings.steps, first_order=options.first_order)
+        changed = {name: leaf for name, leaf in params.items() if leaf is not leaves.get(name)}
+        return as_task_params(changed, support), trace
+
+    return adapt

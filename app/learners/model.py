@@ -1,0 +1,36 @@
+"""A model: what a card and stored weights become."""
+
+from typing import NamedTuple
+
+from app.card import Card
+from app.episode import MetaParams, Tree
+from app.learners.learner import Learner
+from app.learners.registry import build_learner
+from app.networks.registry import build_network
+from app.trees import merge, prefixed, subtree
+
+TRAINED, FIXED = "trained.", "fixed."
+
+
+def learner_of(card: Card) -> Learner:
+    """Return the learner that a card describes; ValueError when it describes none."""
+    network = build_network(card.network, card.input.shape, card.output.shape[0])
+    return build_learner(card.learner, network, card.loss, card.num_train_classes)
+
+
+class Model(NamedTuple):
+    """A learner with its meta-trained initialisation."""
+
+    card: Card
+    learner: Learner
+    meta: MetaParams
+
+
+def as_tree(meta: MetaParams) -> Tree:
+    """Return an initialisation as one tree, the form in which it is stored."""
+    return merge(prefixed(meta.trained, TRAINED), prefixed(meta.fixed, FIXED))
+
+
+def from_tree(tree: Tree) -> MetaParams:
+    """Return the initialisation of a stored tree; undoes `as_tree`."""
+    return MetaParams(subtree(tree, TRAINED), subtree(tree, FIXED))

@@ -1,0 +1,62 @@
+"""Plain pre-training, the baseline of Finn et al. 2017, section 5.1: one network for all tasks, then fine-tuning.
+
+For regression the network is trained on the rows of all tasks at once. For classification it is trained to tell
+all classes of the training split apart, under a head that is thrown away; a task's own head starts at zero.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from app.episode import Episode, MetaParams, Settings, Tree
+from app.learners.gradient import HEAD_LEAVES, GradientOptions, gradient_traits, predictor, with_rates
+from app.learners.learner import Learner, Metrics
+from app.learners.losses import Loss, accuracy, masked_mean
+from app.learners.maml import adapt_all_leaves
+from app.networks.initial import kaiming_uniform
+from app.networks.network import Network, outputs
+from app.trees import merge, prefixed, subtree
+
+ALL_CLASSES = "all_classes."
+
+
+class PretrainedOptions(GradientOptions):
+    """`{"kind": "pretrained", "steps": 1, "learning_rate": 0.01}`: how to fine-tune; `rates` must be fixed."""
+
+    kind: Literal["pretrained"] = "pretrained"
+    rates: Literal["fixed"] = "fixed"
+
+
+def pretrained(options: PretrainedOptions, network: Network, loss: Loss, num_train_classes: int) -> Learner:
+    """Return the learner whose meta-training does not adapt."""
+    traits = gradient_traits(options, loss)
+    by_class = loss.output_kind == "classification"
+
+    def init(generator: torch.Generator) -> MetaParams:
+        leaves = network.init(generator)
+        adapted = list(leaves)
+        if not by_class:
+            return with_rates(options, leaves, {}, adapted)
+        body = {name: leaf for name, leaf in leaves.items() if name not in HEAD_LEAVES}
+        task_head = {name: torch.zeros_like(leaves[name]) for name in HEAD_LEAVES}
+        weight = kaiming_uniform(generator, (num_train_classes, network.num_features), gain=1.0)
+        all_classes = {"head.weight": weight, "head.bias": torch.zeros(num_train_classes)}
+        return with_rates(options, merge(body, prefixed(all_classes, ALL_CLASSES)), task_head, adapted)
+
+    def meta_loss(
+        meta: MetaParams, episode: Episode, settings: Settings, noise: Tree, progress: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        params = merge(meta.trained, subtree(meta.trained, ALL_CLASSES))
+        support, query = episode.support, episode.query
+        outputs_RO = outputs(network, params, torch.cat([support.inputs, query.inputs]))
+        targets_R = torch.cat([support.targets, query.targets])
+        row_mask_R = torch.cat([support.row_mask, query.row_mask])
+        if not by_class:
+            value = masked_mean(loss.rows(outputs_RO, targets_R), row_mask_R)
+            return value, {"loss": value}
+        targets_R = episode.class_ids[targets_R]
+        value = masked_mean(loss.rows(outputs_RO, targets_R), row_mask_R)
+        return value, {"loss": value, "accuracy": accuracy(outputs_RO, targets_R, row_mask_R)}
+
+    return Learner(traits, loss, init, adapt_all_leaves(options, network, loss), predictor(network), meta_loss)

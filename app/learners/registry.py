@@ -1,0 +1,42 @@
+"""Learners by kind: a new one is a file beside this and a line here."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from app.learners.anil import AnilOptions, anil
+from app.learners.learner import Learner
+from app.learners.losses import LOSSES, Loss
+from app.learners.maml import MamlOptions, maml
+from app.learners.pretrained import PretrainedOptions, pretrained
+from app.networks.network import Network
+
+
+class LearnerKind(NamedTuple):
+    """What a kind takes and how it is built: (options, network, loss, classes of the training split)."""
+
+    options: type[BaseModel]
+    build: Callable[[Any, Network, Loss, int], Learner]
+
+
+LEARNERS: Mapping[str, LearnerKind] = {
+    "maml": LearnerKind(MamlOptions, maml),
+    "anil": LearnerKind(AnilOptions, anil),
+    "pretrained": LearnerKind(PretrainedOptions, pretrained),
+}
+
+
+def build_learner(options: Mapping[str, Any], network: Network, loss: str, num_train_classes: int) -> Learner:
+    """Return the learner that `options` (with its `kind`) names.
+
+    Raises ValueError for an unknown kind or loss or one that does not fit the targets, and pydantic's
+    ValidationError (a ValueError) for options that the kind does not have.
+    """
+    kind = options.get("kind", "")
+    if kind not in LEARNERS:
+        raise ValueError(f"learner kind {kind!r} is not one of {sorted(LEARNERS)}")
+    if loss not in LOSSES:
+        raise ValueError(f"loss {loss!r} is not one of {sorted(LOSSES)}")
+    entry = LEARNERS[kind]
+    return entry.build(entry.options.model_validate(options), network, LOSSES[loss], num_train_classes)

@@ -1,0 +1,49 @@
+"""Multilayer perceptron with ReLU, as in the sinusoid experiment of Finn et al. 2017, section 5.1."""
+
+import itertools
+import math
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn import functional
+
+from app.episode import Tree
+from app.networks.initial import kaiming_uniform
+from app.networks.network import Network
+
+
+class MlpOptions(BaseModel):
+    """`{"kind": "mlp", "hidden": [40, 40]}`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    kind: Literal["mlp"] = "mlp"
+    hidden: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=16)] = [
+        40,
+        40,
+    ]
+
+
+def mlp(options: MlpOptions, input_shape: tuple[int, ...], num_outputs: int) -> Network:
+    """Return a perceptron over flattened inputs."""
+    sizes = [math.prod(input_shape), *options.hidden]
+    layers = list(enumerate(itertools.pairwise(sizes)))
+
+    def init(generator: torch.Generator) -> Tree:
+        params: Tree = {}
+        for i, (fan_in, fan_out) in layers:
+            params[f"body.{i}.weight"] = kaiming_uniform(generator, (fan_out, fan_in))
+            params[f"body.{i}.bias"] = torch.zeros(fan_out)
+        params["head.weight"] = kaiming_uniform(generator, (num_outputs, sizes[-1]), gain=1.0)
+        params["head.bias"] = torch.zeros(num_outputs)
+        return params
+
+    def features(params: Tree, inputs_R: Float[Tensor, "R ..."]) -> Float[Tensor, "R F"]:
+        hidden_RF = inputs_R.flatten(1)
+        for i, _ in layers:
+            hidden_RF = functional.linear(hidden_RF, params[f"body.{i}.weight"], params[f"body.{i}.bias"]).relu()
+        return hidden_RF
+
+    return Network(init, features, input_shape, sizes[-1], num_outputs)

@@ -1,0 +1,40 @@
+"""A network: pure functions over a tree of parameters, in two parts, a body and a linear head."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from app.episode import Tree
+
+
+class Network(NamedTuple):
+    """Parameters are named `body.*`, `head.weight` [O, F] and `head.bias` [O]."""
+
+    init: Callable[[torch.Generator], Tree]
+    features: Callable[[Tree, Tensor], Tensor]
+    """(params, inputs_R) -> [R, F]; row by row, so no row depends on its neighbours."""
+    input_shape: tuple[int, ...]
+    num_features: int
+    num_outputs: int
+    polarity: str | None = None
+    """Of networks over pictures: which tone they take as ink."""
+
+
+def head(params: Tree, features_RF: Float[Tensor, "R F"]) -> Float[Tensor, "R O"]:
+    """Return the linear head's outputs."""
+    return functional.linear(features_RF, params["head.weight"], params["head.bias"])
+
+
+def outputs(network: Network, params: Tree, inputs_R: Float[Tensor, "R ..."]) -> Float[Tensor, "R O"]:
+    """Return what the whole network gives for rows of inputs."""
+    return head(params, network.features(params, inputs_R))
+
+
+def leaf_shapes(init: Callable[[torch.Generator], Tree]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the leaves that `init` makes, without taking memory for them."""
+    with torch.device("meta"):
+        return {name: tuple(leaf.shape) for name, leaf in init(torch.Generator()).items()}
