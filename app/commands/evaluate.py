@@ -1,0 +1,92 @@
+"""`python -m app evaluate`: how good a model is on tasks set aside, after each inner-loop step."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.commands.requests import datasets_from
+from app.jobs.model_files import model_of, read_model_files
+from app.jobs.report import StepTable, as_json, by_step, evaluation_tasks, steps_to_show
+from app.learners.model import Model
+
+
+def evaluate(
+    weights: Annotated[
+        Path, typer.Argument(help="A model's weights, models/sinusoid.safetensors; its card lies beside.")
+    ],
+    data: Annotated[list[str] | None, typer.Option(help="A data set by name: omniglot=images_background.zip.")] = None,
+    shots: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable; those of its training if absent.")] = None,
+    queries: Annotated[int, typer.Option(min=1, help="Query rows a task, or a class.")] = 15,
+    tasks: Annotated[int, typer.Option(min=2, help="Number of held-out tasks.")] = 1000,
+    max_step: Annotated[int | None, typer.Option(min=0, help="Last step shown.")] = None,
+    split: Annotated[str, typer.Option(help="test, or validation.")] = "test",
+    as_json_: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+) -> None:
+    """Print the mean and 95% interval of each metric over held-out tasks, after each inner-loop step."""
+    if split not in ("test", "validation"):
+        raise typer.BadParameter(f"split is 'test' or 'validation', not {split!r}")
+    if threads:
+        torch.set_num_threads(threads)
+    tables = _tables(weights, data or [], shots, queries, tasks, max_step, split)
+    if as_json_:
+        print(json.dumps({str(k): as_json(table) for k, table in tables.items()}, indent=2))
+        return
+    for k, table in tables.items():
+        print_table(Console(), f"{weights.stem}, {split}, {k} shots, {queries} queries, {tasks} tasks", table)
+
+
+def print_table(console: Console, title: str, table: StepTable) -> None:
+    """Print a row a step."""
+    shown = Table(title=title)
+    shown.add_column("steps", justify="right")
+    for name in table[0]:
+        shown.add_column(name, justify="right")
+    for step, metrics in enumerate(table):
+        shown.add_row(str(step), *(f"{value.mean:.4f} ± {value.interval:.4f}" for value in metrics.values()))
+    console.print(shown)
+
+
+def _tables(
+    weights: Path,
+    data: list[str],
+    shots: list[int] | None,
+    queries: int,
+    tasks: int,
+    max_step: int | None,
+    split: Any,
+) -> dict[int, StepTable]:
+    datasets, _ = datasets_from(data)
+    try:
+        model = model_of(read_model_files(weights))
+        trained_on = model.card.provenance["request"]["tasks"]
+        last = _last_step(model, max_step)
+        return {
+            k: by_step(
+                model.learner,
+                model.meta,
+                evaluation_tasks(trained_on, k, queries, split, datasets),
+                tasks,
+                last,
+            )
+            for k in shots or _shots_of(trained_on)
+        }
+    except (ValueError, KeyError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _last_step(model: Model, wanted: int | None) -> int:
+    most = model.card.max_steps or 0
+    if wanted is not None and wanted > most:
+        raise ValueError(f"max-step is {wanted}; {model.card.name} takes at most {most}")
+    return steps_to_show(model.card) if wanted is None else wanted
+
+
+def _shots_of(trained_on: dict[str, Any]) -> list[int]:
+    shots = trained_on["shots"]
+    return list(dict.fromkeys(shots)) if isinstance(shots, list) else [shots]

@@ -1,0 +1,148 @@
+"""A request turned into a frozen training plan: everything checked before anything runs."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from app.card import Card, InputCard, OutputCard
+from app.learners.learner import Learner
+from app.learners.losses import DEFAULT_LOSS, LOSSES
+from app.learners.model import as_tree
+from app.learners.registry import build_learner
+from app.networks.network import Network, leaf_shapes
+from app.networks.registry import build_network
+from app.task_distributions.distribution import Distribution
+from app.task_distributions.registry import Datasets, build_distribution
+from app.training.plan import TrainingPlan
+from innerloop.errors import FieldError, InvalidRequest
+from innerloop.wire import Limits, MetaTrainRequest
+
+Built = TypeVar("Built")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What a run needs: its plan, what is trained, on what, and the card to be completed at its end."""
+
+    plan: TrainingPlan
+    learner: Learner
+    training: Distribution
+    validation: Distribution
+    card: Card
+
+
+def planned_run(request: MetaTrainRequest, datasets: Datasets, limits: Limits) -> PlannedRun:
+    """Return the run that a request asks for.
+
+    Raises InvalidRequest, naming the field, for what is over `limits`, not known or does not fit together.
+    """
+    _check_caps(request, limits)
+    tasks = request.tasks.model_dump(exclude_none=True)
+    training = _checked("tasks", lambda: build_distribution(tasks, "train", datasets))
+    validation = _checked("tasks", lambda: build_distribution(tasks, "validation", datasets))
+    loss = _fitting_loss(request.loss, training)
+    network = _network(request, validation, limits)
+    learner = _learner(request, network, loss, training.num_classes)
+    if training.num_outputs != validation.num_outputs:
+        other = _learner(request, _network(request, training, limits), loss, training.num_classes)
+        _check_same_leaves(learner, other, validation.num_outputs)
+    card = Card(
+        name=request.name,
+        learner=request.learner.model_dump(),
+        network=request.network.model_dump(),
+        loss=loss,
+        input=InputCard(kind=training.input_kind, shape=training.input_shape, polarity=network.polarity),
+        output=OutputCard(kind=validation.output_kind, shape=(validation.num_outputs,)),
+        num_train_classes=training.num_classes,
+        default_steps=learner.traits.steps if learner.traits.takes_steps else None,
+        max_steps=_max_steps(learner, limits),
+    )
+    return PlannedRun(_plan_of(request, learner), learner, training, validation, card)
+
+
+def _network(request: MetaTrainRequest, distribution: Distribution, limits: Limits) -> Network:
+    options, shape, num_outputs = request.network.model_dump(), distribution.input_shape, distribution.num_outputs
+    network = _checked("network", lambda: build_network(options, shape, num_outputs))
+    size = sum(math.prod(shape) for shape in leaf_shapes(network.init).values())
+    _check_cap("the number of network parameters", size, limits.max_network_parameters, ["network"])
+    return network
+
+
+def _learner(request: MetaTrainRequest, network: Network, loss: str, num_train_classes: int) -> Learner:
+    options = request.learner.model_dump()
+    return _checked("learner", lambda: build_learner(options, network, loss, num_train_classes))
+
+
+def _check_same_leaves(learner: Learner, other: Learner, ways: int) -> None:
+    """Refuse training ways that the initialisation would be made for and serving could then not use."""
+    if leaf_shapes(lambda g: as_tree(learner.init(g))) != leaf_shapes(lambda g: as_tree(other.init(g))):
+        detail = (
+            f"tasks.training_ways: this learner's head is a leaf with a row for each class, so that training_ways "
+            f"must be {ways} as well; a head that starts from class means (learner.head) has no such leaf"
+        )
+        raise _invalid(detail, ["tasks", "training_ways"])
+
+
+def _plan_of(request: MetaTrainRequest, learner: Learner) -> TrainingPlan:
+    return TrainingPlan(
+        iterations=request.iterations,
+        meta_batch_size=request.meta_batch_size,
+        steps=learner.traits.steps,
+        optimizer=request.optimizer,
+        meta_learning_rate=request.meta_learning_rate,
+        learning_rate_schedule=request.learning_rate_schedule,
+        clip_norm=request.clip_norm,
+        validate_every=request.validate_every,
+        patience=request.patience,
+        seed=request.seed,
+    )
+
+
+def _max_steps(learner: Learner, limits: Limits) -> int | None:
+    """Learned rates diverge past the steps they were trained for (Li et al. 2017 and our own runs)."""
+    if not learner.traits.takes_steps:
+        return None
+    return learner.traits.steps if learner.traits.learned_rates else limits.max_steps
+
+
+def _fitting_loss(wanted: str | None, training: Distribution) -> str:
+    loss = wanted or DEFAULT_LOSS[training.output_kind]
+    if loss not in LOSSES or LOSSES[loss].output_kind != training.output_kind:
+        fitting = sorted(kind for kind, known in LOSSES.items() if known.output_kind == training.output_kind)
+        raise _invalid(f"loss {loss!r} does not fit {training.output_kind} targets; use one of {fitting}", ["loss"])
+    return loss
+
+
+def _check_caps(request: MetaTrainRequest, limits: Limits) -> None:
+    _check_cap("iterations", request.iterations, limits.max_iterations, ["iterations"])
+    _check_cap("meta_batch_size", request.meta_batch_size, limits.max_meta_batch_size, ["meta_batch_size"])
+    tasks: Mapping[str, Any] = request.tasks.model_dump(exclude_none=True)
+    shots = tasks.get("shots", 0)
+    _check_cap("shots", max(shots) if isinstance(shots, list) else shots, limits.max_shots, ["tasks", "shots"])
+    for field, cap in (("queries", limits.max_queries), ("ways", limits.max_ways)):
+        for name in (field, f"training_{field}"):
+            _check_cap(name, tasks.get(name, 0), cap, ["tasks", name])
+
+
+def _check_cap(what: str, value: int, cap: int, loc: list[str | int]) -> None:
+    if value > cap:
+        raise _invalid(f"{what} is {value}; at most {cap}, see GET /limits", loc)
+
+
+def _checked(field: str, build: Callable[[], Built]) -> Built:
+    try:
+        return build()
+    except ValidationError as error:
+        errors: list[FieldError] = [{"loc": [field, *item["loc"]], "msg": item["msg"]} for item in error.errors()]
+        first = errors[0]
+        detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise InvalidRequest(detail, errors=errors) from error
+    except ValueError as error:
+        raise _invalid(f"{field}: {error}", [field]) from error
+
+
+def _invalid(detail: str, loc: list[str | int]) -> InvalidRequest:
+    return InvalidRequest(detail, errors=[{"loc": loc, "msg": detail}])

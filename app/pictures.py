@@ -1,0 +1,59 @@
+"""Pictures as networks see them: decoded, turned upright, on white, at the network's size, 0 to 1."""
+
+import io
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from innerloop.errors import InvalidPicture, PictureTooLarge
+
+FORMATS = ("PNG", "JPEG")
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's mode by the number of channels."""
+
+
+def decode_picture(
+    data: bytes, shape: tuple[int, int, int], max_pixels: int, formats: tuple[str, ...] = FORMATS
+) -> npt.NDArray[np.uint8]:
+    """Return a PNG or JPEG as uint8 [C, H, W] of `shape`, stretched to its height and width.
+
+    EXIF orientation is applied, transparency becomes white. Raises InvalidPicture for bytes that are no such
+    picture and PictureTooLarge, before decoding, for more than `max_pixels`.
+    """
+    channels, height, width = shape
+    try:
+        # Pillow warns of sizes that we refuse on our own account just below.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(data), formats=formats) as picture,
+        ):
+            if picture.width * picture.height > max_pixels:
+                raise PictureTooLarge(
+                    f"a picture of {picture.width} x {picture.height} pixels; at most {max_pixels} pixels are taken"
+                )
+            upright = ImageOps.exif_transpose(picture)
+            resized = _on_white(upright).convert(MODES[channels]).resize((width, height), Image.Resampling.BOX)
+    except UnidentifiedImageError as error:
+        raise InvalidPicture(f"these bytes are no {' or '.join(formats)} picture") from error
+    except Image.DecompressionBombError as error:
+        raise PictureTooLarge(f"a picture of more than {max_pixels} pixels") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise InvalidPicture(f"a damaged picture: {error}") from error
+    pixels = np.asarray(resized, dtype=np.uint8)
+    return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
+        return _eight_bit(picture)
+    layer = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """Return 16-bit greys scaled down, which Pillow's own conversion clips."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8))
