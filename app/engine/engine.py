@@ -1,0 +1,125 @@
+"""The door to the device: whoever wants a task adapted or predicted asks here."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from app.engine import executor
+from app.engine.cache import ByteCache
+from app.engine.executor import Adapted, Judged
+from app.engine.worker import DeviceWorker, Timed
+from app.episode import Query, Support, TaskParams
+from app.learners.model import Model
+from app.trees import num_bytes, to_device
+
+LoadModel = Callable[[str, int], Model]
+"""(name, version) -> the model, on any device."""
+
+
+class AdaptWork(NamedTuple):
+    """One task to be adapted."""
+
+    model: Model
+    support: Support
+    steps: int
+    """0 for learners that take none."""
+    rate_scale: float = 1.0
+    keep_best: bool = False
+    """On divergence keep the best finite step."""
+
+
+class TaskKey(NamedTuple):
+    """What task parameters are cached under; a number is never given twice, so no entry ever goes stale."""
+
+    tenant: str
+    task_id: str
+    revision: int
+
+
+class Engine:
+    """Runs learners on one device, one worker thread for it, with caches of models and of task parameters."""
+
+    def __init__(
+        self, device: torch.device, load_model: LoadModel, *, cache_bytes: int, model_cache_bytes: int, max_depth: int
+    ) -> None:
+        self.device = device
+        self._load_model = load_model
+        self._worker = DeviceWorker(str(device), max_depth)
+        self._models: ByteCache[Model] = ByteCache(model_cache_bytes, _model_bytes)
+        self._tasks: ByteCache[TaskParams] = ByteCache(cache_bytes, num_bytes)
+
+    @property
+    def queue_depth(self) -> int:
+        """Requests that wait for the device or run on it."""
+        return self._worker.depth
+
+    def model(self, name: str, version: int) -> Model:
+        """Return a model on the device, loaded at first; blocks, and raises what loading raises."""
+        return self._models.get(
+            (name, version), lambda: executor.on_device(self._load_model(name, version), self.device)
+        )
+
+    def task_params(self, key: TaskKey, load: Callable[[], TaskParams]) -> TaskParams:
+        """Return a task's parameters on the device, from `load` when they are not cached; blocks."""
+        return self._tasks.get(key, lambda: to_device(load(), self.device))
+
+    def keep_task_params(self, key: TaskKey, task_params: TaskParams) -> None:
+        """Cache parameters that were just made."""
+        self._tasks.put(key, task_params)
+
+    def forget_task(self, tenant: str, task_id: str) -> None:
+        """Drop what is cached of a task that was deleted."""
+        self._tasks.discard(lambda key: isinstance(key, TaskKey) and key[:2] == (tenant, task_id))
+
+    async def adapt(
+        self, work: AdaptWork, validation: Query | None, deadline: float | None
+    ) -> Timed[tuple[Adapted, Judged | None]]:
+        """Adapt one task and judge the validation rows, if any; errors as in the executor and the worker."""
+
+        def run() -> tuple[Adapted, Judged | None]:
+            adapted = self._adapt(work)
+            return adapted, self._judge(work, adapted.task_params, validation)
+
+        return await self._worker.run(run, deadline)
+
+    async def judge(
+        self, work: AdaptWork, task_params: TaskParams, validation: Query, deadline: float | None
+    ) -> Timed[Judged | None]:
+        """Judge validation rows with parameters that were made before."""
+        return await self._worker.run(lambda: self._judge(work, task_params, validation), deadline)
+
+    async def predict(
+        self, model: Model, task_params: TaskParams, inputs_Q: Tensor, deadline: float | None
+    ) -> Timed[Tensor]:
+        """Return outputs, or probabilities, on the CPU."""
+        return await self._worker.run(
+            lambda: executor.predict(model, task_params, inputs_Q, device=self.device), deadline
+        )
+
+    async def adapt_and_predict(self, work: AdaptWork, inputs_Q: Tensor, deadline: float | None) -> Timed[Tensor]:
+        """Return outputs, or probabilities, of a task that is not kept."""
+
+        def run() -> Tensor:
+            task_params = self._adapt(work).task_params
+            return executor.predict(work.model, task_params, inputs_Q, device=self.device)
+
+        return await self._worker.run(run, deadline)
+
+    def close(self) -> None:
+        """Take no more work and wait for what was taken; blocks."""
+        self._worker.close()
+
+    def _adapt(self, work: AdaptWork) -> Adapted:
+        model, support, steps, rate_scale, keep_best = work
+        return executor.adapt(model, support, steps, rate_scale, keep_best=keep_best, device=self.device)
+
+    def _judge(self, work: AdaptWork, task_params: TaskParams, validation: Query | None) -> Judged | None:
+        if validation is None:
+            return None
+        return executor.judge(work.model, work.support, task_params, validation, device=self.device)
+
+
+def _model_bytes(model: Model) -> int:
+    return num_bytes(model.meta.trained) + num_bytes(model.meta.fixed)

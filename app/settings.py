@@ -1,0 +1,81 @@
+"""One frozen object of settings, read once from the environment; README.md has a line for each."""
+
+import ipaddress
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """How the service runs. A field is set by the environment variable of its name in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on; other than loopback needs ALLOW_NO_KEYS=1")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
+    allow_no_keys: bool = Field(False, description="Serve other machines although nobody needs a key yet")
+    data_dir: Path = Field(Path("data"), description="Folder of the SQLite database")
+    database_url: str | None = Field(None, description="`postgresql://...`; absent: SQLite in DATA_DIR")
+    sqlite_synchronous: Literal["NORMAL", "FULL"] = Field(
+        "NORMAL", description="What was answered survives kill -9; with FULL a power cut too"
+    )
+    models_dir: Path = Field(REPOSITORY / "models", description="Shipped models, registered at start")
+    default_model: str = Field("sinusoid", description="Model of a new task that names none")
+    device: str = Field("auto", description="`cpu`, `cuda`, `cuda:1`; `auto` is a GPU where there is one")
+    compute_threads: int = Field(0, ge=0, description="CPU threads of a computation; 0 leaves it to torch")
+    task_cache_bytes: int = Field(256 * MIB, ge=0, description="Adapted parameters kept on the device")
+    model_cache_bytes: int = Field(512 * MIB, ge=0, description="Models kept on the device")
+    store_wait_ms: int = Field(5_000, ge=1, description="Longest wait for a lock or a connection of the store")
+    store_connections: int = Field(10, ge=1, description="Connections to the store")
+    purge_every_seconds: float = Field(30.0, gt=0, description="How often expired tasks are deleted")
+    idempotency_ttl_seconds: int = Field(86_400, ge=1, description="How long an Idempotency-Key is remembered")
+    drain_delay_seconds: float = Field(
+        0.0, ge=0, description="After SIGTERM: go on serving so long with /readyz at 503, for load balancers"
+    )
+    drain_timeout_seconds: int = Field(30, ge=1, description="After that: longest wait for requests under way")
+    log_format: Literal["text", "json"] = Field("text", description="How log lines are written")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged")
+
+    max_body_bytes: int = Field(64 * MIB, ge=1, description="Largest request body")
+    max_support_rows: int = Field(1_000, ge=1, description="Support rows of a task, appended ones included")
+    max_query_rows: int = Field(10_000, ge=1, description="Rows of one prediction")
+    max_classes: int = Field(100, ge=2, description="Classes of a task")
+    max_steps: int = Field(100, ge=1, description="Inner-loop steps, where the model's card allows as many")
+    max_learning_rate: float = Field(10.0, gt=0, description="Largest learning_rate")
+    max_learning_rate_scale: float = Field(100.0, gt=0, description="Largest learning_rate_scale")
+    max_revisions: int = Field(20, ge=1, description="Revisions kept of a task, the newest")
+    max_picture_pixels: int = Field(25_000_000, ge=1, description="Pixels of a PNG or JPEG")
+    max_queue_depth: int = Field(1_000, ge=1, description="Requests that wait for the device")
+    max_iterations: int = Field(1_000_000, ge=1, description="Meta-training: iterations")
+    max_meta_batch_size: int = Field(1_000, ge=1, description="Meta-training: tasks of an iteration")
+    max_ways: int = Field(100, ge=2, description="Meta-training: classes of an episode")
+    max_shots: int = Field(100, ge=1, description="Meta-training: support rows, a class or a task")
+    max_queries: int = Field(100, ge=1, description="Meta-training: query rows, a class or a task")
+    max_network_parameters: int = Field(50_000_000, ge=1, description="Meta-training: numbers in a network")
+
+    @model_validator(mode="after")
+    def _open_only_on_purpose(self) -> Self:
+        if not self.allow_no_keys and not is_loopback(self.host):
+            raise ValueError(
+                f"HOST={self.host} would serve other machines, and there are no keys yet: anybody who reaches it could "
+                "use it. Set ALLOW_NO_KEYS=1 if that is meant, or leave HOST at 127.0.0.1"
+            )
+        return self
+
+    @property
+    def store_url(self) -> str:
+        """The database's URL."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve()}/innerloop.db"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address reaches this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
