@@ -1,0 +1,65 @@
+"""Idempotent answers: queries inside a transaction that the caller holds."""
+
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from app.store.documents import as_stored
+from app.store.foreign_errors import refused_as
+from app.store.records import IdempotentAnswer
+from app.store.tables import IdempotentAnswerRow
+from innerloop.errors import IdempotencyInFlight
+
+
+def find(session: Session, tenant: str, route: str, key: str) -> IdempotentAnswer | None:
+    """Return the answer to a request, None when there is none yet."""
+    row = session.get(IdempotentAnswerRow, (tenant, route, key))
+    return None if row is None else _record(row)
+
+
+def add(session: Session, answer: IdempotentAnswer) -> None:
+    """Add an answer; IdempotencyInFlight when another replica added one first."""
+    row = IdempotentAnswerRow(
+        tenant=answer.tenant,
+        route=answer.route,
+        key=answer.key,
+        body_sha256=answer.body_sha256,
+        status=answer.status,
+        task_id=answer.task_id,
+        created_at=answer.created_at,
+        answer=as_stored(answer.answer),
+    )
+    session.add(row)
+    with refused_as(_known(answer.key)):
+        session.flush()
+
+
+def refuse_known(session: Session, tenant: str, route: str, key: str) -> None:
+    """Raise IdempotencyInFlight when there is an answer already."""
+    columns = select(IdempotentAnswerRow.key).filter_by(tenant=tenant, route=route, key=key)
+    if session.scalar(columns) is not None:
+        raise _known(key)
+
+
+def purge(session: Session, before: datetime) -> int:
+    """Delete the answers made before a moment; return how many."""
+    old = delete(IdempotentAnswerRow).where(IdempotentAnswerRow.created_at < before)
+    return len(session.execute(old.returning(IdempotentAnswerRow.key)).all())
+
+
+def _known(key: str) -> IdempotencyInFlight:
+    return IdempotencyInFlight(f"a request with the Idempotency-Key {key} was answered meanwhile; send it again")
+
+
+def _record(row: IdempotentAnswerRow) -> IdempotentAnswer:
+    return IdempotentAnswer(
+        tenant=row.tenant,
+        route=row.route,
+        key=row.key,
+        body_sha256=row.body_sha256,
+        status=row.status,
+        answer=row.answer,
+        task_id=row.task_id,
+        created_at=row.created_at,
+    )

