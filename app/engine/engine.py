@@ -73,6 +73,16 @@ class Engine:
         """Drop what is cached of a task that was deleted."""
         self._tasks.discard(lambda key: isinstance(key, TaskKey) and key[:2] == (tenant, task_id))
 
+    def warm_up(self, model: Model) -> None:
+        """Adapt and predict once on made-up rows, so that the first caller does not wait for lazy imports; blocks."""
+        card, traits = model.card, model.learner.traits
+        inputs, mask = torch.zeros(2, *card.input.shape), torch.ones(2, dtype=torch.bool)
+        targets, class_mask = torch.zeros(2, *card.output.shape), torch.zeros(0, dtype=torch.bool)
+        if traits.output_kind == "classification":
+            targets, class_mask = torch.arange(2), torch.arange(card.output.shape[0]) < 2
+        work = AdaptWork(model, Support(inputs, targets, mask, class_mask), min(traits.steps, 1))
+        executor.predict(model, self._adapt(work).task_params, inputs, device=self.device)
+
     async def adapt(
         self, work: AdaptWork, validation: Query | None, deadline: float | None
     ) -> Timed[tuple[Adapted, Judged | None]]:

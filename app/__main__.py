@@ -1,0 +1,15 @@
+"""`python -m app`: the service's commands."""
+
+import typer
+
+from app.commands.evaluate import evaluate
+from app.commands.serve import serve
+from app.commands.train import train
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+cli.command()(serve)
+cli.command()(train)
+cli.command()(evaluate)
+
+if __name__ == "__main__":
+    cli(prog_name="python -m app")

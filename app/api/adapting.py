@@ -1,0 +1,284 @@
+"""`POST /adapt`, from a parsed request to a stored revision."""
+
+import hashlib
+import math
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from anyio import to_thread
+
+from app.api.choices import ChosenModel, ChosenSettings, adapt_work, chosen_model, chosen_settings
+from app.api.codec import LabelledRows, as_support, stored_rows, support_rows, validation_query
+from app.api.context import Context, now
+from app.engine.engine import AdaptWork, TaskKey
+from app.engine.executor import Adapted, Judged
+from app.episode import Query
+from app.store import KEEP, IdempotentAnswer, Keep, NewAnswer, NewRevision, Revision
+from app.trees import from_bytes, sha256, to_bytes
+from innerloop.errors import ModelMismatch, RevisionConflict, RevisionNotFound, TaskNotFound
+from innerloop.wire import AdaptAnswer, AdaptRequest, Score, TimingMs, Validation
+
+AnswerOf = Callable[[Revision], dict[str, Any]]
+
+MAX_TRIES = 10
+"""Another replica may add a revision to the same task between our reading and our writing; then we start over."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, how long they wait, and under which idempotency key."""
+
+    tenant: str
+    started: float
+    """time.monotonic() at arrival."""
+    deadline: float | None
+    idempotency_key: str | None
+    body_sha256: str
+    route: str = "POST /adapt"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request held against the store: what to compute, if anything."""
+
+    task_id: str
+    chosen: ChosenModel
+    settings: ChosenSettings
+    rows: LabelledRows
+    support: bytes
+    work: AdaptWork
+    validation: Query | None
+    latest: Revision | None
+    cached: bool
+    """The latest revision is what adapting would give."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A status and the answer's JSON."""
+
+    status: int
+    answer: dict[str, Any]
+
+
+async def adapt_task(context: Context, caller: Caller, request: AdaptRequest) -> Outcome:
+    """Adapt, store and answer; calls for one task run one after the other."""
+    task_id = request.task_id or uuid.uuid4().hex
+    async with context.task_locks.holding((caller.tenant, task_id)):
+        for attempt in range(1, MAX_TRIES + 1):
+            prepared = await to_thread.run_sync(_prepare, context, caller, request, task_id)
+            try:
+                if prepared.cached:
+                    return await _answer_again(context, caller, request, prepared)
+                return await _answer_anew(context, caller, request, prepared)
+            except (RevisionConflict, TaskNotFound, RevisionNotFound):  # changed or deleted meanwhile
+                if request.if_revision is not None or attempt == MAX_TRIES:
+                    raise
+    raise AssertionError("the loop returns or raises")
+
+
+def _prepare(context: Context, caller: Caller, request: AdaptRequest, task_id: str) -> Prepared:
+    latest = _latest(context, caller.tenant, request, task_id)
+    if request.append and latest is None:
+        raise TaskNotFound(f"there is no task {task_id!r} to append to; adapt without append to make it")
+    reference = request.model or (latest.model if latest else context.settings.default_model)
+    if request.append and latest and reference.partition("@")[0] != latest.model:
+        raise ModelMismatch(f"the task {task_id!r} belongs to {latest.model!r}, not to {reference!r}")
+    chosen = chosen_model(context, reference)
+    settings = chosen_settings(request, chosen)
+    before = _rows_of(context, latest) if request.append and latest else None
+    rows = support_rows(request.support, chosen.schema, before)
+    validation = None
+    if request.validation is not None:
+        validation = validation_query(request.validation, chosen.schema, rows.classes)
+    stored = rows.as_bytes()
+    work = adapt_work(chosen, as_support(rows, chosen.schema.card), settings, request)
+    cached = latest is not None and _is_same(latest, chosen, settings, rows, stored, request)
+    return Prepared(task_id, chosen, settings, rows, stored, work, validation, latest, cached)
+
+
+def _latest(context: Context, tenant: str, request: AdaptRequest, task_id: str) -> Revision | None:
+    latest = None
+    if request.task_id is not None:
+        try:
+            latest = context.store.revision(tenant, task_id, now=now())
+        except TaskNotFound:
+            latest = None
+    number = latest.revision if latest else 0
+    if request.if_revision is not None and request.if_revision != number:
+        at = f"at revision {number}" if number else "not there"
+        raise RevisionConflict(f"if_revision is {request.if_revision}; the task {task_id!r} is {at}")
+    return latest
+
+
+def _rows_of(context: Context, latest: Revision) -> LabelledRows:
+    data = context.store.revision_support(latest.tenant, latest.task_id, latest.revision, now=now())
+    return stored_rows(data, latest.classes)
+
+
+def _is_same(
+    latest: Revision,
+    chosen: ChosenModel,
+    settings: ChosenSettings,
+    rows: LabelledRows,
+    support: bytes,
+    request: AdaptRequest,
+) -> bool:
+    """Tell whether adapting would give the latest revision again; one whose steps were cut short fits "best" alone."""
+    whole = latest.answer["kept_step"] == latest.answer["steps"]
+    return (
+        (latest.model, latest.model_version) == (chosen.name, chosen.version)
+        and latest.settings == settings.as_json()
+        and latest.support_sha256 == sha256(support)
+        and latest.classes == rows.classes
+        and (whole or request.on_divergence == "best")
+    )
+
+
+async def _answer_anew(context: Context, caller: Caller, request: AdaptRequest, prepared: Prepared) -> Outcome:
+    done = await context.engine.adapt(prepared.work, prepared.validation, caller.deadline)
+    adapted, judged = done.result
+
+    def answer_of(revision: Revision) -> dict[str, Any]:
+        return _answer(revision, judged, caller, cached=False, queue_ms=done.queue_ms, compute_ms=done.compute_ms)
+
+    revision = await to_thread.run_sync(_store, context, caller, request, prepared, adapted, answer_of)
+    key = TaskKey(caller.tenant, prepared.task_id, revision.revision)
+    context.engine.keep_task_params(key, adapted.task_params)
+    return Outcome(201, answer_of(revision))
+
+
+def _store(
+    context: Context,
+    caller: Caller,
+    request: AdaptRequest,
+    prepared: Prepared,
+    adapted: Adapted,
+    answer_of: AnswerOf,
+) -> Revision:
+    steps = prepared.settings.steps if prepared.chosen.model.learner.traits.takes_steps else None
+    new = NewRevision(
+        tenant=caller.tenant,
+        task_id=prepared.task_id,
+        model=prepared.chosen.name,
+        model_version=prepared.chosen.version,
+        settings=prepared.settings.as_json(),
+        support=prepared.support,
+        support_size=len(prepared.rows.inputs),
+        classes=prepared.rows.classes,
+        answer={"steps": steps, "kept_step": adapted.kept_step, "support_loss": adapted.support_loss},
+        weights=to_bytes(adapted.task_params),
+        authority="weights",
+    )
+    return context.store.add_revision(
+        new,
+        expected_latest=prepared.latest.revision if prepared.latest else 0,
+        ttl_seconds=_ttl(request),
+        keep_revisions=context.limits.max_revisions,
+        now=now(),
+        idempotent=_new_answer(caller, answer_of),
+    )
+
+
+async def _answer_again(context: Context, caller: Caller, request: AdaptRequest, prepared: Prepared) -> Outcome:
+    latest = prepared.latest
+    assert latest is not None
+    judged, queue_ms, compute_ms = None, 0.0, 0.0
+    if prepared.validation is not None:
+        params = await to_thread.run_sync(_params_of, context, latest)
+        judged, queue_ms, compute_ms = await context.engine.judge(
+            prepared.work, params, prepared.validation, caller.deadline
+        )
+
+    def answer_of(revision: Revision) -> dict[str, Any]:
+        return _answer(revision, judged, caller, cached=True, queue_ms=queue_ms, compute_ms=compute_ms)
+
+    return Outcome(200, await to_thread.run_sync(_keep, context, caller, request, latest, answer_of))
+
+
+def _keep(
+    context: Context, caller: Caller, request: AdaptRequest, latest: Revision, answer_of: AnswerOf
+) -> dict[str, Any]:
+    """Set the task's new time to live, where one is named, and remember the answer, where a key is."""
+    ttl, moment = _ttl(request), now()
+    if ttl is not KEEP:
+        expires_at = None if ttl is None else moment + timedelta(seconds=ttl)
+        context.store.set_expiry(caller.tenant, latest.task_id, expires_at, now=moment)
+    answer: dict[str, Any] = answer_of(
+        context.store.revision(caller.tenant, latest.task_id, latest.revision, now=moment)
+    )
+    if caller.idempotency_key is not None:
+        remembered = IdempotentAnswer(
+            tenant=caller.tenant,
+            route=caller.route,
+            key=caller.idempotency_key,
+            body_sha256=caller.body_sha256,
+            status=200,
+            answer=answer,
+            task_id=latest.task_id,
+            created_at=moment,
+        )
+        context.store.add_idempotent_answer(remembered)
+    return answer
+
+
+def _params_of(context: Context, revision: Revision) -> dict[str, Any]:
+    key = TaskKey(revision.tenant, revision.task_id, revision.revision)
+    return context.engine.task_params(
+        key,
+        lambda: from_bytes(context.store.revision_weights(*key, now=now())),
+    )
+
+
+def _new_answer(caller: Caller, answer_of: AnswerOf) -> NewAnswer | None:
+    if caller.idempotency_key is None:
+        return None
+    return NewAnswer(caller.route, caller.idempotency_key, caller.body_sha256, 201, answer_of)
+
+
+def _ttl(request: AdaptRequest) -> float | Keep | None:
+    return request.ttl_seconds if "ttl_seconds" in request.model_fields_set else KEEP
+
+
+def _answer(
+    revision: Revision, judged: Judged | None, caller: Caller, *, cached: bool, queue_ms: float, compute_ms: float
+) -> dict[str, Any]:
+    total_ms = (time.monotonic() - caller.started) * 1e3
+    answer = AdaptAnswer(
+        task_id=revision.task_id,
+        revision=revision.revision,
+        model=revision.model,
+        model_version=revision.model_version,
+        support_size=revision.support_size,
+        classes=revision.classes,
+        validation=_validation(judged),
+        cached=cached,
+        expires_at=revision.expires_at,
+        timing_ms=TimingMs(queue=_rounded(queue_ms), compute=_rounded(compute_ms), total=_rounded(total_ms)),
+        **revision.answer,
+    )
+    return answer.model_dump(mode="json")
+
+
+def _validation(judged: Judged | None) -> Validation | None:
+    if judged is None:
+        return None
+    return Validation(before=_score(judged.before) if judged.before else None, after=_score(judged.after))
+
+
+def _score(metrics: dict[str, float]) -> Score:
+    loss = metrics["loss"]
+    return Score(loss=loss if math.isfinite(loss) else None, accuracy=metrics.get("accuracy"))
+
+
+def _rounded(milliseconds: float) -> float:
+    return round(milliseconds, 3)
+
+
+def digest(body: bytes) -> str:
+    """Return what two requests with one idempotency key are compared by."""
+    return hashlib.sha256(body).hexdigest()

@@ -1,0 +1,81 @@
+"""Request bodies: read up to a cap, parsed by the fast parser, validated against a wire model."""
+
+import json
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from app.api.problems import invalid_request
+from innerloop.errors import BodyTooLarge, InvalidRequest, NotFinite, NotJson, UnsupportedMediaType
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Return the body of a JSON request.
+
+    Raises BodyTooLarge while reading, whether or not a length was declared, and UnsupportedMediaType.
+    """
+    _check_media_type(request)
+    declared = request.headers.get("Content-Length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def parsed(body: bytes, model: type[Body]) -> Body:
+    """Return the body as a wire model; NotJson, NotFinite, InvalidRequest or InvalidId when it is none."""
+    document = _json(body)
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"the body is a JSON {_json_name(document)}; an object is expected")
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise invalid_request(error.errors(include_url=False, include_input=False)) from error
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if _is_json_but_for_numbers(body):
+            raise NotFinite("the body holds NaN, Infinity or a number too large for a float") from error
+        raise NotJson(f"the body is not JSON: {error}") from error
+
+
+def _is_json_but_for_numbers(body: bytes) -> bool:
+    """Tell whether the standard parser, which takes NaN and 1e400, reads what the fast one refuses."""
+    try:
+        json.loads(body)
+    except RecursionError:
+        return False
+    except ValueError as error:
+        # Integers of over 4300 digits are JSON too; Python refuses to convert them.
+        return not isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
+    return True
+
+
+def _json_name(document: Any) -> str:
+    names = {list: "array", str: "string", bool: "boolean", type(None): "null"}
+    return names.get(type(document), "number")
+
+
+def _check_media_type(request: Request) -> None:
+    kind = request.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaType(f"Content-Type {kind!r} is not taken; send application/json")
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not taken; send the body as it is")
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than {max_bytes} bytes (max_body_bytes in GET /limits)")

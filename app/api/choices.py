@@ -1,0 +1,94 @@
+"""Which model and which settings a request asks for, held against its card and the limits."""
+
+from typing import NamedTuple
+
+from app.api.codec import Schema
+from app.api.context import Context
+from app.engine.engine import AdaptWork
+from app.episode import Support
+from app.learners.model import Model
+from innerloop.errors import SettingNotSupported, SettingOutOfRange, StepsOverLimit
+from innerloop.wire import AdaptSettings
+
+
+class ChosenModel(NamedTuple):
+    """One version of a model, loaded."""
+
+    name: str
+    version: int
+    model: Model
+    schema: Schema
+
+
+class ChosenSettings(NamedTuple):
+    """How to adapt; equal settings give equal parameters."""
+
+    steps: int
+    """0 for learners that take none."""
+    rate_scale: float
+
+    def as_json(self) -> dict[str, float]:
+        """Return the form that is stored with a revision."""
+        return {"steps": self.steps, "rate_scale": self.rate_scale}
+
+
+def chosen_model(context: Context, reference: str) -> ChosenModel:
+    """Return the model of `name` (its active version) or `name@version`; ModelNotFound, VersionNotFound. Blocks."""
+    name, _, version = reference.partition("@")
+    return loaded_model(context, name, int(version) if version else None)
+
+
+def loaded_model(context: Context, name: str, version: int | None) -> ChosenModel:
+    """Return a version of a model, the active one for None; ModelNotFound, VersionNotFound. Blocks."""
+    number = version or context.store.model_version(name).version
+    model = context.engine.model(name, number)
+    return ChosenModel(name, number, model, Schema(model.card, f"{name}@{number}", context.limits))
+
+
+def chosen_settings(request: AdaptSettings, chosen: ChosenModel) -> ChosenSettings:
+    """Return the request's settings, the card's where it names none.
+
+    Raises StepsOverLimit, SettingOutOfRange, and SettingNotSupported for what the learner does not have.
+    """
+    return ChosenSettings(_steps(request, chosen), _rate_scale(request, chosen))
+
+
+def adapt_work(chosen: ChosenModel, support: Support, settings: ChosenSettings, request: AdaptSettings) -> AdaptWork:
+    """Return what the engine is asked to do."""
+    keep_best = request.on_divergence == "best"
+    return AdaptWork(chosen.model, support, settings.steps, settings.rate_scale, keep_best)
+
+
+def _steps(request: AdaptSettings, chosen: ChosenModel) -> int:
+    card, limits = chosen.schema.card, chosen.schema.limits
+    if card.default_steps is None or card.max_steps is None:
+        if request.steps is not None:
+            raise SettingNotSupported(f"{chosen.schema.model} takes no gradient steps; leave steps out")
+        return 0
+    if request.steps is None:
+        return min(card.default_steps, limits.max_steps)
+    most = min(card.max_steps, limits.max_steps)
+    if request.steps > most:
+        raise StepsOverLimit(f"steps is {request.steps}; {chosen.schema.model} takes at most {most}")
+    return request.steps
+
+
+def _rate_scale(request: AdaptSettings, chosen: ChosenModel) -> float:
+    traits, limits, model = chosen.model.learner.traits, chosen.schema.limits, chosen.schema.model
+    if request.learning_rate is None and request.learning_rate_scale is None:
+        return 1.0
+    if not traits.takes_steps:
+        raise SettingNotSupported(f"{model} takes no gradient steps and so has no rate")
+    if request.learning_rate is None:
+        return _within("learning_rate_scale", request.learning_rate_scale or 1.0, limits.max_learning_rate_scale)
+    if request.learning_rate_scale is not None:
+        raise SettingOutOfRange("learning_rate and learning_rate_scale exclude each other; name one")
+    if traits.learning_rate is None:
+        raise SettingNotSupported(f"the rates of {model} are learned; learning_rate_scale multiplies them")
+    return _within("learning_rate", request.learning_rate, limits.max_learning_rate) / traits.learning_rate
+
+
+def _within(field: str, value: float, most: float) -> float:
+    if value > most:
+        raise SettingOutOfRange(f"{field} is {value:g}; at most {most:g} (max_{field} in GET /limits)")
+    return value

@@ -1,0 +1,180 @@
+"""Where wire and tensors meet: requests become supports and queries, outputs become answers.
+
+All of it computes: it runs in worker threads, never on the event loop.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.api.rows import Array, input_rows, numbers
+from app.card import Card
+from app.episode import Query, Support
+from app.store import Classes
+from app.trees import from_bytes, to_bytes
+from innerloop.errors import (
+    EmptySupport,
+    InvalidTargets,
+    ShapeMismatch,
+    TooFewClasses,
+    TooManyClasses,
+    TooManyRows,
+    UnknownClass,
+)
+from innerloop.wire import Limits, SupportRows, ValidationRows
+
+MAX_CLASS_NAME_CHARS = 256
+
+
+class Schema(NamedTuple):
+    """What rows are held against."""
+
+    card: Card
+    model: str
+    """`name@version`, for messages."""
+    limits: Limits
+
+
+class LabelledRows(NamedTuple):
+    """Decoded rows with their targets, as they are stored: [R, ...] inputs; [R, D] or [R] targets."""
+
+    inputs: Tensor
+    targets: Tensor
+    classes: Classes | None
+    """Class names by index, in the order of their first appearance; None for regression."""
+
+    def as_bytes(self) -> bytes:
+        """Return inputs and targets as safetensors."""
+        return to_bytes({"inputs": self.inputs, "targets": self.targets})
+
+
+def stored_rows(data: bytes, classes: Classes | None) -> LabelledRows:
+    """Return rows that were stored with `as_bytes`."""
+    tree = from_bytes(data)
+    return LabelledRows(tree["inputs"], tree["targets"], classes)
+
+
+def support_rows(rows: SupportRows, schema: Schema, before: LabelledRows | None = None) -> LabelledRows:
+    """Return the support's rows, after those of `before` when there are any.
+
+    Raises EmptySupport, TooManyRows, TooFewClasses, TooManyClasses, InvalidTargets, and what `input_rows` raises.
+    """
+    decoded = _labelled(rows.inputs, rows.targets, "support", schema, before.classes if before else None)
+    if not len(decoded.inputs):
+        raise EmptySupport("support.inputs is empty; at least one row is needed")
+    union = _union(before, decoded, schema.model) if before else decoded
+    limit = schema.limits.max_support_rows
+    if len(union.inputs) > limit:
+        raise TooManyRows(f"support has {len(union.inputs)} rows; at most {limit} (max_support_rows in GET /limits)")
+    if union.classes is not None:
+        _check_classes(union.classes, schema)
+    return union
+
+
+def as_support(rows: LabelledRows, card: Card) -> Support:
+    """Return rows as a task's support; classes that it lacks are masked."""
+    row_mask = torch.ones(len(rows.inputs), dtype=torch.bool)
+    if rows.classes is None:
+        return Support(rows.inputs, rows.targets, row_mask, torch.zeros(0, dtype=torch.bool))
+    class_mask = torch.arange(card.output.shape[0]) < len(rows.classes)
+    return Support(rows.inputs, rows.targets, row_mask, class_mask)
+
+
+def validation_query(rows: ValidationRows, schema: Schema, classes: Classes | None) -> Query:
+    """Return validation rows over a task's `classes`; UnknownClass for another one."""
+    decoded = _labelled(rows.inputs, rows.targets, "validation", schema, classes)
+    limit = schema.limits.max_query_rows
+    if not len(decoded.inputs):
+        raise EmptySupport("validation.inputs is empty; leave validation out, or send at least one row")
+    if len(decoded.inputs) > limit:
+        raise TooManyRows(f"validation has {len(decoded.inputs)} rows; at most {limit} (max_query_rows in GET /limits)")
+    if classes is not None and decoded.classes is not None and len(decoded.classes) > len(classes):
+        unknown = decoded.classes[len(classes)]
+        raise UnknownClass(f"validation.targets names the class {unknown!r}; the support has {_listed(classes)}")
+    return Query(decoded.inputs, decoded.targets, torch.ones(len(decoded.inputs), dtype=torch.bool))
+
+
+def query_inputs(value: Any, schema: Schema) -> Tensor:
+    """Return the rows to predict; TooManyRows, and what `input_rows` raises."""
+    limit = schema.limits.max_query_rows
+    if isinstance(value, list) and len(value) > limit:
+        raise TooManyRows(f"inputs has {len(value)} rows; at most {limit} (max_query_rows in GET /limits)")
+    return torch.from_numpy(_inputs(value, "inputs", schema))
+
+
+def answer_rows(outputs_QO: Tensor, classes: Classes | None) -> dict[str, Any]:
+    """Return the fields of an answer that hold the predictions; arrays are numpy's, for the fast serializer."""
+    outputs = outputs_QO.numpy()
+    if classes is None:
+        return {"outputs": outputs}
+    probabilities = np.ascontiguousarray(outputs[:, : len(classes)])
+    labels = [classes[index] for index in probabilities.argmax(axis=1).tolist()] if len(outputs) else []
+    return {"labels": labels, "probabilities": probabilities, "classes": classes}
+
+
+def _labelled(inputs: Any, targets: Any, where: str, schema: Schema, known: Classes | None) -> LabelledRows:
+    if isinstance(inputs, list) and len(inputs) > max(schema.limits.max_support_rows, schema.limits.max_query_rows):
+        raise TooManyRows(f"{where}.inputs has {len(inputs)} rows; GET /limits says how many are taken")
+    x = torch.from_numpy(_inputs(inputs, f"{where}.inputs", schema))
+    if not isinstance(targets, list):
+        raise InvalidTargets(f"{where}.targets is not a list; a list with an entry for each row is expected")
+    if len(targets) != len(x):
+        raise ShapeMismatch(f"{where}.inputs has {len(x)} rows and {where}.targets {len(targets)}; they must be equal")
+    if schema.card.output.kind == "regression":
+        return LabelledRows(x, torch.from_numpy(_regression_targets(targets, f"{where}.targets", schema)), None)
+    classes, indexes = _class_indexes(targets, f"{where}.targets", known or [])
+    return LabelledRows(x, torch.tensor(indexes, dtype=torch.int64), classes)
+
+
+def _inputs(value: Any, where: str, schema: Schema) -> Array:
+    return input_rows(value, where, schema.card, schema.model, schema.limits.max_picture_pixels)
+
+
+def _regression_targets(targets: list[Any], where: str, schema: Schema) -> Array:
+    """Return [R, D]; for one output, bare numbers are taken as well."""
+    if any(isinstance(target, str | bool) or target is None for target in targets):
+        raise InvalidTargets(f"{where} holds something that is not a number; {schema.model} takes numbers as targets")
+    shape = schema.card.output.shape
+    if shape == (1,) and targets and not isinstance(targets[0], list):
+        return numbers(targets, where, (), schema.model)[:, None]
+    return numbers(targets, where, shape, schema.model)
+
+
+def _class_indexes(targets: list[Any], where: str, known: Sequence[Any]) -> tuple[Classes, list[int]]:
+    """Return the class names, the known ones first, and each row's index."""
+    kinds = set(map(type, [*known, *targets]))
+    if not kinds <= {str} and not kinds <= {int}:
+        raise InvalidTargets(
+            f"{where} holds {', '.join(sorted(kind.__name__ for kind in kinds))}; class names are all strings or all "
+            "integers within one task"
+        )
+    if any(isinstance(name, str) and len(name) > MAX_CLASS_NAME_CHARS for name in targets):
+        raise InvalidTargets(f"{where} holds a class name of more than {MAX_CLASS_NAME_CHARS} characters")
+    if any(isinstance(name, int) and abs(name) > 2**63 - 1 for name in targets):
+        raise InvalidTargets(f"{where} holds an integer beyond 64 bits; use strings for such class names")
+    index_of = {name: i for i, name in enumerate([*known])}
+    indexes = [index_of.setdefault(name, len(index_of)) for name in targets]
+    return list(index_of), indexes
+
+
+def _union(before: LabelledRows, added: LabelledRows, model: str) -> LabelledRows:
+    if before.inputs.shape[1:] != added.inputs.shape[1:] or before.targets.shape[1:] != added.targets.shape[1:]:
+        raise ShapeMismatch(f"the task's stored rows do not have the shape that {model} takes; adapt without append")
+    inputs = torch.cat([before.inputs, added.inputs])
+    return LabelledRows(inputs, torch.cat([before.targets, added.targets]), added.classes)
+
+
+def _check_classes(classes: Classes, schema: Schema) -> None:
+    holds = min(schema.card.output.shape[0], schema.limits.max_classes)
+    if len(classes) > holds:
+        raise TooManyClasses(f"the support has {len(classes)} classes; {schema.model} can hold {holds}")
+    if len(classes) < 2:
+        raise TooFewClasses(f"the support has one class, {classes[0]!r}; at least two are needed to tell apart")
+
+
+def _listed(classes: Classes) -> str:
+    shown = ", ".join(map(repr, classes[:5]))
+    return shown + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")

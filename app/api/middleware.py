@@ -1,0 +1,53 @@
+"""What surrounds every request: its id, in and out, and one log line."""
+
+import re
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.telemetry import REQUEST_ID, new_request_id
+
+REQUEST_ID_HEADER = "X-Request-ID"
+USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+"""An id of the caller's that is safe in headers and log lines; any other is replaced by one of ours."""
+
+log = structlog.get_logger()
+
+
+class RequestIdMiddleware:
+    """Gives each request an id, the caller's own where it is usable, and answers with it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; log its path, status and duration."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        request_id = given if USABLE_ID.fullmatch(given) else new_request_id()
+        scope.setdefault("state", {})[REQUEST_ID] = request_id
+        status, start = 0, time.monotonic()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            milliseconds = round((time.monotonic() - start) * 1e3, 2)
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                milliseconds=milliseconds,
+                request_id=request_id,
+            )

@@ -1,0 +1,83 @@
+"""`POST /predict`, from a parsed request to predictions: by task and revision, or with nothing stored."""
+
+import time
+from typing import Any, NamedTuple
+
+import orjson
+from anyio import to_thread
+from torch import Tensor
+
+from app.api.choices import ChosenModel, adapt_work, chosen_model, chosen_settings, loaded_model
+from app.api.codec import answer_rows, as_support, query_inputs, support_rows
+from app.api.context import Context, now
+from app.engine.engine import AdaptWork, TaskKey
+from app.engine.worker import Timed
+from app.episode import TaskParams
+from app.store import Classes
+from app.trees import from_bytes
+from innerloop.wire import PredictRequest
+
+
+class Prepared(NamedTuple):
+    """A request held against the store: rows, and either a task's parameters or a support to adapt to."""
+
+    chosen: ChosenModel
+    task_id: str | None
+    revision: int | None
+    classes: Classes | None
+    inputs: Tensor
+    task_params: TaskParams | None
+    work: AdaptWork | None
+
+
+async def predict(
+    context: Context, tenant: str, request: PredictRequest, started: float, deadline: float | None
+) -> bytes:
+    """Return the answer as JSON; `started` and `deadline` are moments of time.monotonic()."""
+    prepare = _by_task if request.task_id is not None else _stateless
+    prepared = await to_thread.run_sync(prepare, context, tenant, request)
+    done = await _outputs(context, prepared, deadline)
+    return await to_thread.run_sync(_answer, prepared, done, started)
+
+
+def _by_task(context: Context, tenant: str, request: PredictRequest) -> Prepared:
+    assert request.task_id is not None
+    revision = context.store.revision(tenant, request.task_id, request.revision, now=now())
+    chosen = loaded_model(context, revision.model, revision.model_version)
+    key = TaskKey(tenant, revision.task_id, revision.revision)
+    params = context.engine.task_params(key, lambda: from_bytes(context.store.revision_weights(*key, now=now())))
+    inputs = query_inputs(request.inputs, chosen.schema)
+    return Prepared(chosen, revision.task_id, revision.revision, revision.classes, inputs, params, None)
+
+
+def _stateless(context: Context, tenant: str, request: PredictRequest) -> Prepared:
+    assert request.support is not None
+    chosen = chosen_model(context, request.model or context.settings.default_model)
+    settings = chosen_settings(request, chosen)
+    rows = support_rows(request.support, chosen.schema)
+    work = adapt_work(chosen, as_support(rows, chosen.schema.card), settings, request)
+    return Prepared(chosen, None, None, rows.classes, query_inputs(request.inputs, chosen.schema), None, work)
+
+
+async def _outputs(context: Context, prepared: Prepared, deadline: float | None) -> Timed[Tensor]:
+    if prepared.work is not None:
+        return await context.engine.adapt_and_predict(prepared.work, prepared.inputs, deadline)
+    assert prepared.task_params is not None
+    return await context.engine.predict(prepared.chosen.model, prepared.task_params, prepared.inputs, deadline)
+
+
+def _answer(prepared: Prepared, done: Timed[Tensor], started: float) -> bytes:
+    """Return a PredictAnswer; written by hand, since arrays go to the serializer as they are."""
+    answer: dict[str, Any] = {
+        "task_id": prepared.task_id,
+        "revision": prepared.revision,
+        "model": prepared.chosen.name,
+        "model_version": prepared.chosen.version,
+        **answer_rows(done.result, prepared.classes),
+        "timing_ms": {
+            "queue": round(done.queue_ms, 3),
+            "compute": round(done.compute_ms, 3),
+            "total": round((time.monotonic() - started) * 1e3, 3),
+        },
+    }
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

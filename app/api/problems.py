@@ -1,0 +1,128 @@
+"""The one table of error codes and statuses, and errors written as RFC 9457 problem documents."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.telemetry import request_id_of
+from innerloop import errors
+from innerloop.errors import FieldError, InnerloopError
+
+PROBLEM = "application/problem+json"
+DEFAULT_RETRY_AFTER_SECONDS = 1.0
+
+STATUS_OF: Mapping[type[InnerloopError], int] = {
+    errors.BadRequest: 400,
+    errors.NotJson: 400,
+    errors.InvalidIdempotencyKey: 400,
+    errors.TaskNotFound: 404,
+    errors.RevisionNotFound: 404,
+    errors.ModelNotFound: 404,
+    errors.VersionNotFound: 404,
+    errors.RouteNotFound: 404,
+    errors.ProblemNotFound: 404,
+    errors.MethodNotAllowed: 405,
+    errors.RevisionConflict: 409,
+    errors.IdempotencyInFlight: 409,
+    errors.BodyTooLarge: 413,
+    errors.TooManyRows: 413,
+    errors.PictureTooLarge: 413,
+    errors.UnsupportedMediaType: 415,
+    errors.InvalidRequest: 422,
+    errors.InvalidId: 422,
+    errors.ShapeMismatch: 422,
+    errors.NotFinite: 422,
+    errors.NonFiniteOutputs: 422,
+    errors.EmptySupport: 422,
+    errors.InvalidTargets: 422,
+    errors.TooFewClasses: 422,
+    errors.TooManyClasses: 422,
+    errors.UnknownClass: 422,
+    errors.StepsOverLimit: 422,
+    errors.SettingOutOfRange: 422,
+    errors.SettingNotSupported: 422,
+    errors.InvalidPicture: 422,
+    errors.ModelMismatch: 422,
+    errors.Diverged: 422,
+    errors.IdempotencyKeyReused: 422,
+    errors.InternalError: 500,
+    errors.Overloaded: 503,
+    errors.Draining: 503,
+    errors.NotReady: 503,
+    errors.StoreUnavailable: 503,
+    errors.DeadlineExceeded: 504,
+    errors.StoreFull: 507,
+}
+
+log = structlog.get_logger()
+
+
+def problem(request: Request, error: InnerloopError) -> JSONResponse:
+    """Return the answer that tells of an error."""
+    status = STATUS_OF[type(error)]
+    document = {
+        "type": f"/problems/{error.code}",
+        "title": error.title,
+        "status": status,
+        "code": error.code,
+        "detail": error.detail,
+        "error": error.detail,
+        "request_id": request_id_of(request.scope),
+        "errors": error.errors,
+    }
+    headers = {}
+    if status in (429, 503) or error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_seconds or DEFAULT_RETRY_AFTER_SECONDS))
+    return JSONResponse(document, status, headers, media_type=PROBLEM)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every status of 400 and up a problem document, the framework's own included."""
+
+    @app.exception_handler(InnerloopError)
+    async def _own(request: Request, error: InnerloopError) -> JSONResponse:
+        return problem(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _parameters(request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem(request, invalid_request(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def _framework(request: Request, error: HTTPException) -> JSONResponse:
+        answer = problem(request, _of_framework(request, error))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(Exception)
+    async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+        log.error("unforeseen error", exc_info=error, path=request.url.path)
+        return problem(request, errors.InternalError("the service failed; its log has more under this request_id"))
+
+
+def invalid_request(found: Any, prefix: tuple[str, ...] = ()) -> InnerloopError:
+    """Return pydantic's findings as one error; a wrong id is told apart, since its remedy is another."""
+    fields: list[FieldError] = [
+        {"loc": [*prefix, *(part for part in item["loc"] if part not in ("body", "path", "query"))], "msg": item["msg"]}
+        for item in found
+    ]
+    detail = "; ".join(f"{_dotted(field['loc'])}: {field['msg']}" for field in fields[:5])
+    wrong_id = all(item["type"] == "string_pattern_mismatch" for item in found)
+    return (errors.InvalidId if wrong_id else errors.InvalidRequest)(detail, errors=fields)
+
+
+def _dotted(loc: list[str | int]) -> str:
+    return ".".join(map(str, loc)) or "body"
+
+
+def _of_framework(request: Request, error: HTTPException) -> InnerloopError:
+    if error.status_code == 404:
+        return errors.RouteNotFound(f"there is no {request.url.path!r}; GET /openapi.json lists what there is")
+    if error.status_code == 405:
+        return errors.MethodNotAllowed(f"{request.method} is not taken at {request.url.path!r}")
+    return errors.BadRequest(str(error.detail))

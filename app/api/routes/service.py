@@ -1,0 +1,59 @@
+"""What the service says of itself: limits, health, readiness, and what its errors mean."""
+
+import json
+
+from anyio import to_thread
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from app.api.context import Context, InContext
+from app.api.problems import STATUS_OF, problem
+from innerloop.errors import InnerloopError, NotReady, ProblemNotFound
+from innerloop.wire import Health, Limits, ProblemInfo, Readiness
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/limits")
+async def limits(context: InContext) -> Limits:
+    """Return every cap as a number."""
+    return context.limits
+
+
+@router.get("/healthz")
+async def health() -> Health:
+    """Tell that the process is alive."""
+    return Health()
+
+
+@router.get("/readyz", response_model=Readiness)
+async def readiness(request: Request, context: InContext) -> Response:
+    """Tell whether requests will be answered; 503 with the reasons when not."""
+    reasons = await to_thread.run_sync(_reasons_against, context)
+    if not reasons:
+        return JSONResponse(Readiness(ready=True, reasons=[]).model_dump())
+    answer = problem(request, NotReady("; ".join(reasons)))
+    document = {**json.loads(bytes(answer.body)), "ready": False, "reasons": reasons}
+    return JSONResponse(document, answer.status_code, {"Retry-After": answer.headers["Retry-After"]}, answer.media_type)
+
+
+@router.get("/problems/{code}")
+async def problem_info(code: str) -> ProblemInfo:
+    """Tell what an error code means and what to do."""
+    for kind, status in STATUS_OF.items():
+        if kind.code == code:
+            return ProblemInfo(code=code, title=kind.title, status=status, remedy=kind.remedy)
+    raise ProblemNotFound(f"no error has the code {code!r}; there are {', '.join(sorted(k.code for k in STATUS_OF))}")
+
+
+def _reasons_against(context: Context) -> list[str]:
+    reasons = ["the service is draining"] if context.draining else []
+    try:
+        context.store.check_writable()
+        version = context.store.model_version(context.settings.default_model)
+        context.engine.model(version.name, version.version)
+    except InnerloopError as error:
+        reasons.append(error.detail)
+    if context.engine.queue_depth >= context.limits.max_queue_depth:
+        reasons.append("as many requests wait as may")
+    return reasons

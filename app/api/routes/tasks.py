@@ -1,0 +1,62 @@
+"""`/tasks`: what was adapted."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.api.context import InContext, Tenant, now
+from app.api.routes.pages import ID_PATTERN, After, Limit, TaskId, page
+from app.store import Revision, Task
+from innerloop.wire import Page, RevisionInfo, TaskInfo
+
+router = APIRouter(prefix="/tasks", tags=["tasks"])
+
+OfModel = Annotated[str | None, Query(pattern=ID_PATTERN, description="Only tasks of this model")]
+
+
+@router.get("")
+def list_tasks(
+    context: InContext, tenant: Tenant, model: OfModel = None, after: After = None, limit: Limit = 50
+) -> Page[TaskInfo]:
+    """Return a page of tasks by id."""
+    return page(context.store.tasks(tenant, now=now(), model=model, after=after, limit=limit), _task_info)
+
+
+@router.get("/{task_id}")
+def get_task(context: InContext, tenant: Tenant, task_id: TaskId) -> TaskInfo:
+    """Return what is known of a task."""
+    return _task_info(context.store.task(tenant, task_id, now=now()))
+
+
+@router.get("/{task_id}/revisions")
+def list_revisions(
+    context: InContext, tenant: Tenant, task_id: TaskId, after: After = None, limit: Limit = 50
+) -> Page[RevisionInfo]:
+    """Return a page of a task's revisions, the newest first."""
+    return page(context.store.revisions(tenant, task_id, now=now(), after=after, limit=limit), _revision_info)
+
+
+@router.delete("/{task_id}", status_code=204)
+def delete_task(context: InContext, tenant: Tenant, task_id: TaskId) -> None:
+    """Delete a task: its rows, its weights and all its revisions."""
+    context.store.delete_task(tenant, task_id, now=now())
+    context.engine.forget_task(tenant, task_id)
+
+
+def _task_info(task: Task) -> TaskInfo:
+    return TaskInfo.model_validate(task, from_attributes=True)
+
+
+def _revision_info(revision: Revision) -> RevisionInfo:
+    return RevisionInfo(
+        task_id=revision.task_id,
+        revision=revision.revision,
+        model=revision.model,
+        model_version=revision.model_version,
+        steps=revision.answer["steps"],
+        kept_step=revision.answer["kept_step"],
+        support_size=revision.support_size,
+        classes=revision.classes,
+        bytes=revision.bytes,
+        created_at=revision.created_at,
+    )

@@ -1,0 +1,130 @@
+"""Rows of inputs: nested lists, or PNG and JPEG files in base64, as float32 of a model's shape."""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.card import Card, InputCard
+from app.pictures import decode_picture
+from innerloop.errors import InvalidPicture, InvalidRequest, NotFinite, ShapeMismatch
+
+Array = npt.NDArray[np.float32]
+
+PICTURE_RANGE_SLACK = 1e-3
+"""Beyond 0..1 by no more than what resampling elsewhere may overshoot."""
+
+
+def input_rows(value: Any, where: str, card: Card, model: str, max_picture_pixels: int) -> Array:
+    """Return [R, *input shape]; `where` and `model` are for messages, as in "support.inputs" and "sinusoid@1".
+
+    Raises InvalidRequest, ShapeMismatch, NotFinite, InvalidPicture or PictureTooLarge, naming the first wrong row.
+    """
+    if not isinstance(value, list):
+        raise InvalidRequest(f"{where} is not a list; a list with an entry for each row is expected")
+    if card.input.kind == "image" and any(isinstance(row, str) for row in value):
+        rows = [_picture_row(row, f"{where}[{i}]", card, model, max_picture_pixels) for i, row in enumerate(value)]
+        return np.stack(rows) if rows else _empty(card.input.shape)
+    array = numbers(value, where, card.input.shape, model)
+    if card.input.kind == "image":
+        _check_range(array, where)
+    return array
+
+
+def numbers(value: list[Any], where: str, shape: tuple[int, ...], model: str) -> Array:
+    """Return nested lists as [R, *shape] float32; ShapeMismatch, InvalidRequest or NotFinite when they are not that."""
+    if not value:
+        return _empty(shape)
+    try:
+        array = np.array(value)
+    except (ValueError, OverflowError):  # ragged
+        raise _first_wrong(value, where, shape, model) from None
+    if array.shape[1:] != shape or not _only_numbers(value, len(shape)):
+        raise _first_wrong(value, where, shape, model)
+    with np.errstate(over="ignore"):
+        single: Array = array.astype(np.float32)
+    _check_finite(single, where)
+    return single
+
+
+def _picture_row(row: Any, where: str, card: Card, model: str, max_picture_pixels: int) -> Array:
+    if not isinstance(row, str):
+        alone: Array = numbers([row], where, card.input.shape, model)[0]
+        _check_range(alone, where)
+        return alone
+    try:
+        data = base64.b64decode(row, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidPicture(f"{where} is a string but no base64; send PNG or JPEG files in base64") from error
+    try:
+        pixels = decode_picture(data, _picture_shape(card.input), max_picture_pixels)
+    except InvalidPicture as error:
+        raise InvalidPicture(f"{where}: {error.detail}") from error
+    return pixels.astype(np.float32) / np.float32(255.0)
+
+
+def _picture_shape(card: InputCard) -> tuple[int, int, int]:
+    channels, height, width = card.shape
+    return channels, height, width
+
+
+def _check_range(array: Array, where: str) -> None:
+    low, high = float(array.min(initial=0.0)), float(array.max(initial=0.0))
+    if low < -PICTURE_RANGE_SLACK or high > 1.0 + PICTURE_RANGE_SLACK:
+        raise InvalidPicture(f"{where} holds numbers from {low:g} to {high:g}; pictures as lists are in 0..1")
+
+
+def _check_finite(array: Array, where: str) -> None:
+    finite = np.isfinite(array)
+    if not finite.all():
+        index = np.unravel_index(int(finite.argmin()), finite.shape)
+        place = "".join(f"[{i}]" for i in index)
+        raise NotFinite(f"{where}{place} is not finite, or too large for float32")
+
+
+def _only_numbers(value: list[Any], depth: int) -> bool:
+    """Tell whether the leaves are numbers: numpy takes booleans and, among strings, numbers for text."""
+    leaves: Iterable[Any] = value
+    for _ in range(depth):
+        leaves = chain.from_iterable(leaves)
+    return set(map(type, leaves)) <= {int, float}
+
+
+def _first_wrong(value: list[Any], where: str, shape: tuple[int, ...], model: str) -> Exception:
+    """Return the error of the first row that is not of `shape` or not of numbers."""
+    for i, row in enumerate(value):
+        found = _shape_of(row)
+        if found is None:
+            return InvalidRequest(f"{where}[{i}] holds something that is not a number, or lists of unequal lengths")
+        if found != shape:
+            return ShapeMismatch(f"{where}[{i}] has {_described(found)}; {model} takes {_described(shape, short=True)}")
+    return ShapeMismatch(f"{where} does not have the shape {list(shape)} a row that {model} takes")
+
+
+def _shape_of(row: Any) -> tuple[int, ...] | None:
+    """Return the shape of nested lists of numbers, () for a number, None for anything else."""
+    if type(row) in (int, float):
+        return ()
+    if not isinstance(row, list):
+        return None
+    shapes = {_shape_of(entry) for entry in row}
+    if not shapes:
+        return (0,)
+    inner = shapes.pop()
+    return None if shapes or inner is None else (len(row), *inner)
+
+
+def _described(shape: tuple[int, ...], *, short: bool = False) -> str:
+    if len(shape) == 1:
+        return str(shape[0]) if short else f"{shape[0]} number{'' if shape[0] == 1 else 's'}"
+    if not shape:
+        return "a bare number" if not short else "bare numbers"
+    return f"shape {list(shape)}"
+
+
+def _empty(shape: tuple[int, ...]) -> Array:
+    return np.zeros((0, *shape), dtype=np.float32)

@@ -1,0 +1,80 @@
+"""`python -m app serve`: the service on uvicorn, draining on SIGTERM."""
+
+import asyncio
+import logging
+import signal
+import socket
+from types import FrameType
+
+import structlog
+import typer
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from app.api.context import Context
+from app.main import create_app, make_context
+from app.settings import Settings
+from app.telemetry import configure_logging
+from innerloop.errors import InnerloopError
+
+log = structlog.get_logger()
+
+
+def serve() -> None:
+    """Serve over HTTP; settings come from the environment, see README.md."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for item in error.errors():
+            name = ".".join(map(str, item["loc"])).upper()
+            typer.echo(f"error: {name + ': ' if name else ''}{item['msg'].removeprefix('Value error, ')}", err=True)
+        raise typer.Exit(2) from error
+    configure_logging(settings.log_format, settings.log_level)
+    logging.basicConfig(level=logging.WARNING)
+    try:
+        context = make_context(settings)
+    except (InnerloopError, ValueError) as error:
+        typer.echo(f"error: the service cannot start: {error}", err=True)
+        raise typer.Exit(1) from error
+    server = DrainingServer(create_app(context), context)
+    server.run()
+    if not server.started:
+        raise typer.Exit(1)
+
+
+class DrainingServer(uvicorn.Server):
+    """Stops in two steps: first not ready but still serving, then no new connections and the last answers."""
+
+    def __init__(self, app: FastAPI, context: Context) -> None:
+        settings = context.settings
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=settings.drain_timeout_seconds,
+            )
+        )
+        self._context = context
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say where."""
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            log.info("serving", url=f"http://{host}:{port}", docs=f"http://{host}:{port}/docs")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Say that the service drains and stop after the delay; at once when asked again or by Ctrl-C."""
+        delay = self._context.settings.drain_delay_seconds
+        at_once = self._context.draining or sig == signal.SIGINT or not delay
+        self._context.draining = True
+        if at_once:
+            super().handle_exit(sig, frame)
+            return
+        log.info("draining", seconds=delay)
+        asyncio.get_running_loop().call_later(delay, super().handle_exit, sig, frame)

@@ -1,0 +1,119 @@
+"""The composition root: makes every part from the settings and knows them all; holds no logic of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import structlog
+import torch
+from anyio import to_thread
+from fastapi import FastAPI
+
+from app.api.context import Context, limits_of, now
+from app.api.middleware import RequestIdMiddleware
+from app.api.openapi import install_openapi
+from app.api.problems import install_problem_handlers
+from app.api.routes import ROUTERS
+from app.card import Card
+from app.engine.engine import Engine
+from app.jobs.model_files import ModelFiles, model_of, shipped_models
+from app.learners.model import Model
+from app.settings import Settings
+from app.store import Store, open_store
+from innerloop.errors import InnerloopError, ModelNotFound
+
+VERSION = "0.1.0"
+
+log = structlog.get_logger()
+
+
+def create_app(context: Context) -> FastAPI:
+    """Return the service over a context that `make_context` made; it is closed with the app's lifespan."""
+    app = FastAPI(
+        title="innerloop",
+        version=VERSION,
+        summary="Few-shot adaptation over HTTP: send a support set, get a model of your own.",
+        lifespan=_lifespan,
+    )
+    app.state.context = context
+    app.add_middleware(RequestIdMiddleware)
+    install_problem_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    install_openapi(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    context: Context = app.state.context
+    purging = asyncio.create_task(_purge_forever(context))
+    yield
+    purging.cancel()
+    await to_thread.run_sync(context.engine.close)
+    await to_thread.run_sync(context.store.close)
+
+
+def make_context(settings: Settings) -> Context:
+    """Open the store, register the shipped models and start the engine; blocks.
+
+    Raises StoreUnavailable or StoreFull, and ValueError for a device, a database or a model file that is none.
+    """
+    if settings.compute_threads:
+        torch.set_num_threads(settings.compute_threads)
+    store = open_store(
+        settings.store_url,
+        synchronous=settings.sqlite_synchronous,
+        wait_ms=settings.store_wait_ms,
+        num_connections=settings.store_connections,
+    )
+    for files in shipped_models(settings.models_dir):
+        store.add_model_version(files.card.name, files.card.model_dump(mode="json"), files.weights)
+    engine = Engine(
+        device_of(settings.device),
+        lambda name, version: _load_model(store, name, version),
+        cache_bytes=settings.task_cache_bytes,
+        model_cache_bytes=settings.model_cache_bytes,
+        max_depth=settings.max_queue_depth,
+    )
+    _warm_up(engine, store, settings.default_model)
+    return Context(settings, limits_of(settings), store, engine)
+
+
+def _warm_up(engine: Engine, store: Store, default_model: str) -> None:
+    try:
+        version = store.model_version(default_model)
+    except ModelNotFound:  # /readyz tells of it
+        log.warning("the default model is not there", model=default_model)
+        return
+    engine.warm_up(engine.model(version.name, version.version))
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device of a setting; `auto` is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _load_model(store: Store, name: str, version: int) -> Model:
+    card = Card.model_validate(store.model_version(name, version).card)
+    return model_of(ModelFiles(card, store.model_weights(name, version)))
+
+
+async def _purge_forever(context: Context) -> None:
+    """Delete expired tasks and old idempotent answers from time to time."""
+    while True:
+        await asyncio.sleep(context.settings.purge_every_seconds)
+        try:
+            await to_thread.run_sync(_purge, context)
+        except InnerloopError as error:  # the store may be away for a while
+            log.warning("expired tasks were not deleted", reason=error.detail)
+
+
+def _purge(context: Context) -> None:
+    moment = now()
+    while context.store.purge_expired(now=moment):
+        pass
+    context.store.purge_answers(before=moment - timedelta(seconds=context.settings.idempotency_ttl_seconds))
