@@ -1,0 +1,62 @@
+# Everything runs in .venv, which each target sets up by itself. `make` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# torch is installed first, by its exact version, so that the machine's own build of it is taken.
+TORCH := torch==2.13.0
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help setup serve test lint typecheck format bench lock clean
+.DEFAULT_GOAL := help
+
+help:  ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+serve: $(VENV)/.serve  ## Set up and serve on http://127.0.0.1:8000 (PORT=, HOST=, DATA_DIR= change that)
+	@exec $(BIN)/python -m app serve
+
+test: $(VENV)/.dev  ## Set up and run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev  ## Check style, layers, the compose file and the Dockerfile
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/hadolint Dockerfile
+
+typecheck: $(VENV)/.dev  ## Check types strictly
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## Run the benchmarks (minutes); results go to benchmarks/results
+	$(BIN)/python -m benchmarks.all
+
+lock: $(VENV)/.dev  ## Make the lock files anew from pyproject.toml
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	    --group pyproject.toml:serve -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	    --group pyproject.toml:dev -o requirements-dev.lock
+
+setup: $(VENV)/.serve $(VENV)/.dev
+
+$(VENV)/.torch:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Python 3.11 or later is needed; name it with PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install '$(TORCH)'
+	@touch $@
+
+$(VENV)/.serve: $(VENV)/.torch requirements.lock
+	$(PIP) install --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch requirements-dev.lock
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@ $(VENV)/.serve
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
