@@ -91,10 +91,13 @@ def _warm_up(engine: Engine, store: Store, default_model: str) -> None:
 
 
 def device_of(name: str) -> torch.device:
-    """Return the device of a setting; `auto` is a GPU where there is one."""
+    """Return the device of a setting; `auto` is a GPU where there is one. ValueError for one that is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"there is no device {name!r} here: {error}") from error
 
 
 def _load_model(store: Store, name: str, version: int) -> Model:

@@ -23,7 +23,9 @@ def evaluate(
     shots: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable; those of its training if absent.")] = None,
     queries: Annotated[int, typer.Option(min=1, help="Query rows a task, or a class.")] = 15,
     tasks: Annotated[int, typer.Option(min=2, help="Number of held-out tasks.")] = 1000,
-    max_step: Annotated[int | None, typer.Option(min=0, help="Last step shown.")] = None,
+    step: Annotated[
+        list[int] | None, typer.Option(min=0, help="Steps shown. Repeatable; the card's if absent.")
+    ] = None,
     split: Annotated[str, typer.Option(help="test, or validation.")] = "test",
     as_json_: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
@@ -33,7 +35,7 @@ def evaluate(
         raise typer.BadParameter(f"split is 'test' or 'validation', not {split!r}")
     if threads:
         torch.set_num_threads(threads)
-    tables = _tables(weights, data or [], shots, queries, tasks, max_step, split)
+    tables = _tables(weights, data or [], shots, queries, tasks, step, split)
     if as_json_:
         print(json.dumps({str(k): as_json(table) for k, table in tables.items()}, indent=2))
         return
@@ -45,9 +47,9 @@ def print_table(console: Console, title: str, table: StepTable) -> None:
     """Print a row a step."""
     shown = Table(title=title)
     shown.add_column("steps", justify="right")
-    for name in table[0]:
+    for name in next(iter(table.values())):
         shown.add_column(name, justify="right")
-    for step, metrics in enumerate(table):
+    for step, metrics in table.items():
         shown.add_row(str(step), *(f"{value.mean:.4f} ± {value.interval:.4f}" for value in metrics.values()))
     console.print(shown)
 
@@ -58,21 +60,21 @@ def _tables(
     shots: list[int] | None,
     queries: int,
     tasks: int,
-    max_step: int | None,
+    steps: list[int] | None,
     split: Any,
 ) -> dict[int, StepTable]:
     datasets, _ = datasets_from(data)
     try:
         model = model_of(read_model_files(weights))
         trained_on = model.card.provenance["request"]["tasks"]
-        last = _last_step(model, max_step)
+        shown = _steps(model, steps)
         return {
             k: by_step(
                 model.learner,
                 model.meta,
                 evaluation_tasks(trained_on, k, queries, split, datasets),
                 tasks,
-                last,
+                shown,
             )
             for k in shots or _shots_of(trained_on)
         }
@@ -80,11 +82,11 @@ def _tables(
         raise typer.BadParameter(str(error)) from error
 
 
-def _last_step(model: Model, wanted: int | None) -> int:
+def _steps(model: Model, wanted: list[int] | None) -> list[int]:
     most = model.card.max_steps or 0
-    if wanted is not None and wanted > most:
-        raise ValueError(f"max-step is {wanted}; {model.card.name} takes at most {most}")
-    return steps_to_show(model.card) if wanted is None else wanted
+    if wanted and max(wanted) > most:
+        raise ValueError(f"step {max(wanted)} is over what {model.card.name} takes, at most {most}")
+    return wanted or steps_to_show(model.card)
 
 
 def _shots_of(trained_on: dict[str, Any]) -> list[int]:

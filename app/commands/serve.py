@@ -4,6 +4,8 @@ import asyncio
 import logging
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import structlog
@@ -68,13 +70,29 @@ class DrainingServer(uvicorn.Server):
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             log.info("serving", url=f"http://{host}:{port}", docs=f"http://{host}:{port}/docs")
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Drain on SIGTERM and SIGINT, and end with status 0: uvicorn's own would raise the signal again."""
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Say that the service drains and stop after the delay; at once when asked again or by Ctrl-C."""
+        """Say that the service drains and stop after the delay; at once by Ctrl-C, by force when asked again."""
         delay = self._context.settings.drain_delay_seconds
-        at_once = self._context.draining or sig == signal.SIGINT or not delay
-        self._context.draining = True
-        if at_once:
-            super().handle_exit(sig, frame)
+        if self._context.draining:
+            self.force_exit = self.should_exit
+            self.should_exit = True
             return
-        log.info("draining", seconds=delay)
-        asyncio.get_running_loop().call_later(delay, super().handle_exit, sig, frame)
+        self._context.draining = True
+        log.info("draining", delay_seconds=delay)
+        if sig == signal.SIGINT or not delay:
+            self.should_exit = True
+        else:
+            asyncio.get_running_loop().call_later(delay, self._exit)
+
+    def _exit(self) -> None:
+        self.should_exit = True

@@ -28,7 +28,7 @@ from app.training.run import train as run_training
 from innerloop.errors import InnerloopError
 from innerloop.wire import Limits, MetaTrainRequest
 
-CARD_TASKS: dict[Split, int] = {"validation": 500, "test": 1000}
+CARD_TASKS: dict[Split, int] = {"validation": 300, "test": 600}
 CARD_QUERIES = 15
 
 console = Console(stderr=True)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from app.episode import Episode, Query, Support
+from app.task_distributions.distortion import distorted
 from app.task_distributions.distribution import Distribution
 
 QUARTER_TURNS = 4
@@ -30,7 +31,7 @@ class LabelledOptions(BaseModel):
     `shots` is a number, or a range of which one number is drawn for each meta-batch. `queries` is a class. With
     `rotations` the quarter turns of a class are classes of their own (Santoro et al. 2016). Training episodes may
     have more ways than those that the model is for (`training_ways`; Snell et al. 2017, section 3.1), and other
-    numbers of queries.
+    numbers of queries. `distortion` turns, scales, shears and shifts each training picture at random, see `distorted`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -44,6 +45,7 @@ class LabelledOptions(BaseModel):
     rotations: bool = False
     training_ways: Annotated[int, Field(ge=2)] | None = None
     training_queries: Annotated[int, Field(ge=1)] | None = None
+    distortion: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
     @property
     def shots_range(self) -> tuple[int, int]:
@@ -71,6 +73,8 @@ def labelled(options: LabelledOptions, data: LabelledData) -> Distribution:
         inputs = _as_float(data.inputs[rows_CK[base_TN].gather(2, drawn)])
         if num_turns > 1:
             inputs = _turned(inputs, turn_TN)
+        if options.distortion:
+            inputs = distorted(inputs.flatten(0, 2), options.distortion, generator).view_as(inputs)
         support_inputs, support_targets = _flat_rows(inputs[:, :, :shots])
         query_inputs, query_targets = _flat_rows(inputs[:, :, shots:])
         class_mask = torch.ones(num_tasks, options.ways, dtype=torch.bool)
@@ -94,8 +98,11 @@ def _check(options: LabelledOptions, data: LabelledData, most_shots: int) -> Non
             raise ValueError(
                 f"class {name!r} has {len(rows)} rows; {most_shots} shots and {options.queries} queries need {needed}"
             )
-    if options.rotations and (data.inputs.ndim != 4 or data.inputs.shape[-1] != data.inputs.shape[-2]):
-        raise ValueError(f"rotations need square pictures; these inputs have shape {list(data.inputs.shape[1:])}")
+    square = data.inputs.ndim == 4 and data.inputs.shape[-1] == data.inputs.shape[-2]
+    if (options.rotations or options.distortion) and not square:
+        raise ValueError(
+            f"rotations and distortion need square pictures; these inputs have shape {list(data.inputs.shape[1:])}"
+        )
 
 
 def _padded_rows(data: LabelledData) -> tuple[Tensor, Tensor]:

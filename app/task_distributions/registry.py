@@ -22,7 +22,7 @@ class DistributionKind(NamedTuple):
 
 
 def labelled_split(options: LabelledOptions, split: Split, datasets: Datasets) -> Distribution:
-    """Return one split of a data set at hand; rotated classes are for training, held-out ones stand upright."""
+    """Return one split of a data set at hand; rotations and distortion are for training alone."""
     if options.dataset not in datasets:
         raise ValueError(f"data set {options.dataset!r} is not at hand; there are {sorted(datasets)}")
     changes = (
@@ -31,7 +31,7 @@ def labelled_split(options: LabelledOptions, split: Split, datasets: Datasets) -
             "queries": options.training_queries or options.queries,
         }
         if split == "train"
-        else {"rotations": False}
+        else {"rotations": False, "distortion": 0.0}
     )
     return labelled(options.model_copy(update=changes), split_by_super_class(datasets[options.dataset], split))
 

@@ -1,0 +1,94 @@
+"""The cache: bounded, least recently used out first, one load for many waiters."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.engine.cache import ByteCache
+
+
+def cache_of(max_bytes: int) -> ByteCache[bytes]:
+    return ByteCache(max_bytes, len)
+
+
+def must_not_load() -> bytes:
+    raise AssertionError("loaded again")
+
+
+def loading(value: bytes) -> Callable[[], bytes]:
+    return lambda: value
+
+
+def test_a_value_is_loaded_once() -> None:
+    cache = cache_of(100)
+    assert cache.get("a", loading(b"12345")) == b"12345"
+    assert cache.get("a", must_not_load) == b"12345"
+    assert cache.num_bytes == 5
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    cache = cache_of(10)
+    cache.put("a", b"12345")
+    cache.put("b", b"12345")
+    cache.get("a", must_not_load)
+    cache.put("c", b"12345")
+    assert cache.get("a", must_not_load) == b"12345"
+    assert cache.get("b", loading(b"again")) == b"again"
+
+
+def test_a_value_larger_than_the_cache_is_given_but_not_kept() -> None:
+    cache = cache_of(4)
+    cache.put("small", b"12")
+    assert cache.get("large", loading(b"12345")) == b"12345"
+    assert cache.num_bytes == 2
+    assert cache.get("large", loading(b"54321")) == b"54321"
+
+
+def test_discarded_values_are_loaded_again_and_free_their_bytes() -> None:
+    cache = cache_of(100)
+    cache.put(("tenant", "a", 1), b"123")
+    cache.put(("tenant", "b", 1), b"12345")
+    cache.discard(lambda key: isinstance(key, tuple) and key[1] == "a")
+    assert cache.num_bytes == 5
+    assert cache.get(("tenant", "a", 1), loading(b"new")) == b"new"
+
+
+def test_many_waiters_share_one_load() -> None:
+    cache, loads, release = cache_of(100), [], threading.Event()
+
+    def slow() -> bytes:
+        loads.append(threading.get_ident())
+        assert release.wait(10)
+        return b"value"
+
+    found: list[bytes] = []
+    threads = [threading.Thread(target=lambda: found.append(cache.get("a", slow))) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    release.set()
+    for thread in threads:
+        thread.join(10)
+    assert found == [b"value"] * 16
+    assert len(loads) == 1
+
+
+def test_what_a_load_raises_reaches_the_caller_and_the_next_one_tries_again() -> None:
+    cache = cache_of(100)
+
+    def failing() -> bytes:
+        raise ValueError("the store is away")
+
+    with pytest.raises(ValueError, match="the store is away"):
+        cache.get("a", failing)
+    assert cache.get("a", loading(b"back")) == b"back"
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8)), max_size=50))
+def test_the_bytes_held_never_exceed_the_bound(puts: list[tuple[int, int]]) -> None:
+    cache = cache_of(12)
+    for key, size in puts:
+        cache.put(key, bytes(size))
+        assert cache.num_bytes <= 12

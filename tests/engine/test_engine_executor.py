@@ -1,0 +1,134 @@
+"""The executor: adaptation watched by step, predictions that are finite, judging before and after."""
+
+import math
+
+import pytest
+import torch
+
+from app.card import Card, InputCard, OutputCard
+from app.engine import executor
+from app.engine.engine import AdaptWork, Engine, TaskKey
+from app.episode import Query, Support
+from app.learners.model import Model, learner_of
+from app.trees import all_finite
+from innerloop.errors import Diverged, NonFiniteOutputs
+
+CPU = torch.device("cpu")
+
+
+def model_of_kind(output: str, learner: dict[str, object] | None = None) -> Model:
+    classes = output == "classification"
+    card = Card(
+        name="toy",
+        learner=learner or {"kind": "maml", "steps": 2, "learning_rate": 0.05},
+        network={"kind": "mlp", "hidden": [16]},
+        loss="cross_entropy" if classes else "squared",
+        input=InputCard(kind="vector", shape=(2,)),
+        output=OutputCard(kind="classification" if classes else "regression", shape=(3 if classes else 1,)),
+        num_train_classes=9 if classes else 0,
+        default_steps=2,
+        max_steps=100,
+    )
+    made = learner_of(card)
+    return Model(card, made, made.init(torch.Generator().manual_seed(0)))
+
+
+def regression_support(scale: float = 1.0) -> Support:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(6, 2, generator=generator)
+    return Support(inputs, scale * inputs.sum(1, keepdim=True), torch.ones(6, dtype=torch.bool), torch.zeros(0).bool())
+
+
+def test_losses_are_one_more_than_steps_and_fall() -> None:
+    adapted = executor.adapt(model_of_kind("regression"), regression_support(), 5, 1.0, keep_best=False, device=CPU)
+    assert adapted.kept_step == 5
+    losses = [loss for loss in adapted.support_loss if loss is not None]
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+
+
+def test_divergence_is_an_error_that_names_the_step() -> None:
+    with pytest.raises(Diverged, match=r"not finite after step \d+ of 60"):
+        executor.adapt(model_of_kind("regression"), regression_support(1e4), 60, 100.0, keep_best=False, device=CPU)
+
+
+def test_the_best_finite_step_is_kept_on_request() -> None:
+    model, support = model_of_kind("regression"), regression_support(1e4)
+    adapted = executor.adapt(model, support, 60, 100.0, keep_best=True, device=CPU)
+    kept = adapted.kept_step
+    assert kept is not None
+    assert 1 <= kept < 60
+    assert len(adapted.support_loss) == 61
+    assert all(loss is not None and math.isfinite(loss) for loss in adapted.support_loss[: kept + 1])
+    assert adapted.support_loss[kept + 1 :] == [None] * (60 - kept)
+    assert all_finite(adapted.task_params)
+    alone = executor.adapt(model, support, kept, 100.0, keep_best=False, device=CPU)
+    assert all(torch.equal(leaf, adapted.task_params[name]) for name, leaf in alone.task_params.items())
+
+
+def test_no_finite_step_is_an_error_even_so() -> None:
+    with pytest.raises(Diverged, match="no step of 1 or more is finite"):
+        executor.adapt(model_of_kind("regression"), regression_support(1e20), 3, 1.0, keep_best=True, device=CPU)
+
+
+def test_probabilities_of_absent_classes_are_zero() -> None:
+    model = model_of_kind("classification")
+    support = Support(
+        torch.randn(4, 2), torch.tensor([0, 1, 0, 1]), torch.ones(4).bool(), torch.tensor([True, True, False])
+    )
+    adapted = executor.adapt(model, support, 1, 1.0, keep_best=False, device=CPU)
+    probabilities = executor.predict(model, adapted.task_params, torch.randn(5, 2), device=CPU)
+    assert torch.equal(probabilities[:, 2], torch.zeros(5))
+    assert torch.allclose(probabilities.sum(1), torch.ones(5))
+
+
+def test_outputs_out_of_reach_name_their_row() -> None:
+    model = model_of_kind("regression")
+    inputs = torch.tensor([[0.0, 0.0], [3e38, 3e38]])
+    with pytest.raises(NonFiniteOutputs, match=r"inputs\[1\]"):
+        executor.predict(model, {}, inputs, device=CPU)
+
+
+def test_judging_compares_with_the_initialisation() -> None:
+    model, support = model_of_kind("regression"), regression_support()
+    adapted = executor.adapt(model, support, 20, 1.0, keep_best=False, device=CPU)
+    judged = executor.judge(model, support, adapted.task_params, Query(*support[:3]), device=CPU)
+    assert judged.before is not None
+    assert judged.before["loss"] == pytest.approx(adapted.support_loss[0])
+    assert judged.after["loss"] == pytest.approx(adapted.support_loss[-1])
+
+
+@pytest.mark.parametrize("output", ["regression", "classification"])
+async def test_the_engine_keeps_models_and_task_parameters(output: str) -> None:
+    model, loads = model_of_kind(output), []
+
+    def load(name: str, version: int) -> Model:
+        loads.append((name, version))
+        return model
+
+    engine = Engine(CPU, load, cache_bytes=2**20, model_cache_bytes=2**20, max_depth=8)
+    try:
+        engine.warm_up(engine.model("toy", 1))
+        engine.model("toy", 1)
+        assert loads == [("toy", 1)]
+        params = {"head.bias": torch.ones(1)}
+        key = TaskKey("default", "a", 1)
+        assert engine.task_params(key, lambda: params)["head.bias"] is params["head.bias"]
+        assert engine.task_params(key, dict) is not None
+        engine.forget_task("default", "a")
+        assert engine.task_params(key, dict) == {}
+    finally:
+        engine.close()
+
+
+async def test_adapting_and_predicting_in_one_equals_one_after_the_other() -> None:
+    model, support = model_of_kind("regression"), regression_support()
+    engine = Engine(CPU, lambda name, version: model, cache_bytes=0, model_cache_bytes=0, max_depth=8)
+    try:
+        work, inputs = AdaptWork(model, support, 3), torch.randn(4, 2)
+        (adapted, judged), _, _ = await engine.adapt(work, None, None)
+        apart = (await engine.predict(model, adapted.task_params, inputs, None)).result
+        assert judged is None
+        assert torch.equal((await engine.adapt_and_predict(work, inputs, None)).result, apart)
+    finally:
+        engine.close()
