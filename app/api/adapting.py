@@ -1,6 +1,5 @@
 """`POST /adapt`, from a parsed request to a stored revision."""
 
-import hashlib
 import math
 import time
 import uuid
@@ -11,50 +10,20 @@ from typing import Any
 
 from anyio import to_thread
 
-from app.api.choices import ChosenModel, ChosenSettings, adapt_work, chosen_model, chosen_settings
-from app.api.codec import LabelledRows, as_support, stored_rows, support_rows, validation_query
 from app.api.context import Context, now
-from app.engine.engine import AdaptWork, TaskKey
+from app.api.preparing import Caller, Prepared, prepare
+from app.engine.engine import TaskKey
 from app.engine.executor import Adapted, Judged
-from app.episode import Query
+from app.episode import TaskParams
 from app.store import KEEP, IdempotentAnswer, Keep, NewAnswer, NewRevision, Revision
-from app.trees import from_bytes, sha256, to_bytes
-from innerloop.errors import ModelMismatch, RevisionConflict, RevisionNotFound, TaskNotFound
+from app.trees import from_bytes, to_bytes
+from innerloop.errors import RevisionConflict, RevisionNotFound, TaskNotFound
 from innerloop.wire import AdaptAnswer, AdaptRequest, Score, TimingMs, Validation
 
 AnswerOf = Callable[[Revision], dict[str, Any]]
 
 MAX_TRIES = 10
 """Another replica may add a revision to the same task between our reading and our writing; then we start over."""
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks, how long they wait, and under which idempotency key."""
-
-    tenant: str
-    started: float
-    """time.monotonic() at arrival."""
-    deadline: float | None
-    idempotency_key: str | None
-    body_sha256: str
-    route: str = "POST /adapt"
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A request held against the store: what to compute, if anything."""
-
-    task_id: str
-    chosen: ChosenModel
-    settings: ChosenSettings
-    rows: LabelledRows
-    support: bytes
-    work: AdaptWork
-    validation: Query | None
-    latest: Revision | None
-    cached: bool
-    """The latest revision is what adapting would give."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +39,7 @@ async def adapt_task(context: Context, caller: Caller, request: AdaptRequest) ->
     task_id = request.task_id or uuid.uuid4().hex
     async with context.task_locks.holding((caller.tenant, task_id)):
         for attempt in range(1, MAX_TRIES + 1):
-            prepared = await to_thread.run_sync(_prepare, context, caller, request, task_id)
+            prepared = await to_thread.run_sync(prepare, context, caller, request, task_id)
             try:
                 if prepared.cached:
                     return await _answer_again(context, caller, request, prepared)
@@ -81,70 +50,15 @@ async def adapt_task(context: Context, caller: Caller, request: AdaptRequest) ->
     raise AssertionError("the loop returns or raises")
 
 
-def _prepare(context: Context, caller: Caller, request: AdaptRequest, task_id: str) -> Prepared:
-    latest = _latest(context, caller.tenant, request, task_id)
-    if request.append and latest is None:
-        raise TaskNotFound(f"there is no task {task_id!r} to append to; adapt without append to make it")
-    reference = request.model or (latest.model if latest else context.settings.default_model)
-    if request.append and latest and reference.partition("@")[0] != latest.model:
-        raise ModelMismatch(f"the task {task_id!r} belongs to {latest.model!r}, not to {reference!r}")
-    chosen = chosen_model(context, reference)
-    settings = chosen_settings(request, chosen)
-    before = _rows_of(context, latest) if request.append and latest else None
-    rows = support_rows(request.support, chosen.schema, before)
-    validation = None
-    if request.validation is not None:
-        validation = validation_query(request.validation, chosen.schema, rows.classes)
-    stored = rows.as_bytes()
-    work = adapt_work(chosen, as_support(rows, chosen.schema.card), settings, request)
-    cached = latest is not None and _is_same(latest, chosen, settings, rows, stored, request)
-    return Prepared(task_id, chosen, settings, rows, stored, work, validation, latest, cached)
-
-
-def _latest(context: Context, tenant: str, request: AdaptRequest, task_id: str) -> Revision | None:
-    latest = None
-    if request.task_id is not None:
-        try:
-            latest = context.store.revision(tenant, task_id, now=now())
-        except TaskNotFound:
-            latest = None
-    number = latest.revision if latest else 0
-    if request.if_revision is not None and request.if_revision != number:
-        at = f"at revision {number}" if number else "not there"
-        raise RevisionConflict(f"if_revision is {request.if_revision}; the task {task_id!r} is {at}")
-    return latest
-
-
-def _rows_of(context: Context, latest: Revision) -> LabelledRows:
-    data = context.store.revision_support(latest.tenant, latest.task_id, latest.revision, now=now())
-    return stored_rows(data, latest.classes)
-
-
-def _is_same(
-    latest: Revision,
-    chosen: ChosenModel,
-    settings: ChosenSettings,
-    rows: LabelledRows,
-    support: bytes,
-    request: AdaptRequest,
-) -> bool:
-    """Tell whether adapting would give the latest revision again; one whose steps were cut short fits "best" alone."""
-    whole = latest.answer["kept_step"] == latest.answer["steps"]
-    return (
-        (latest.model, latest.model_version) == (chosen.name, chosen.version)
-        and latest.settings == settings.as_json()
-        and latest.support_sha256 == sha256(support)
-        and latest.classes == rows.classes
-        and (whole or request.on_divergence == "best")
-    )
-
-
 async def _answer_anew(context: Context, caller: Caller, request: AdaptRequest, prepared: Prepared) -> Outcome:
     done = await context.engine.adapt(prepared.work, prepared.validation, caller.deadline)
     adapted, judged = done.result
+    made: dict[int, dict[str, Any]] = {}
 
     def answer_of(revision: Revision) -> dict[str, Any]:
-        return _answer(revision, judged, caller, cached=False, queue_ms=done.queue_ms, compute_ms=done.compute_ms)
+        """Return the answer, the very same one to the store (for the idempotency key) and to the caller."""
+        answer = _answer(revision, judged, caller, cached=False, queue_ms=done.queue_ms, compute_ms=done.compute_ms)
+        return made.setdefault(revision.revision, answer)
 
     revision = await to_thread.run_sync(_store, context, caller, request, prepared, adapted, answer_of)
     key = TaskKey(caller.tenant, prepared.task_id, revision.revision)
@@ -226,7 +140,7 @@ def _keep(
     return answer
 
 
-def _params_of(context: Context, revision: Revision) -> dict[str, Any]:
+def _params_of(context: Context, revision: Revision) -> TaskParams:
     key = TaskKey(revision.tenant, revision.task_id, revision.revision)
     return context.engine.task_params(
         key,
@@ -277,8 +191,3 @@ def _score(metrics: dict[str, float]) -> Score:
 
 def _rounded(milliseconds: float) -> float:
     return round(milliseconds, 3)
-
-
-def digest(body: bytes) -> str:
-    """Return what two requests with one idempotency key are compared by."""
-    return hashlib.sha256(body).hexdigest()

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from anyio import to_thread
 from fastapi import Request
 
-from app.api.adapting import Caller, Outcome
+from app.api.adapting import Outcome
 from app.api.context import Context
+from app.api.preparing import Caller
 from innerloop.errors import IdempotencyInFlight, IdempotencyKeyReused, InvalidIdempotencyKey
 
 HEADER = "Idempotency-Key"

@@ -13,7 +13,7 @@ from app.episode import MetaParams, Settings, Support, TaskParams, Trace, Tree
 from app.learners.gradient import (
     HEAD_LEAVES,
     GradientOptions,
-    as_task_params,
+    adapt_from,
     gradient_traits,
     head_loss,
     predictor,
@@ -21,7 +21,6 @@ from app.learners.gradient import (
     start_leaves,
     with_rates,
 )
-from app.learners.inner_loop import inner_loop, scaled_rates
 from app.learners.learner import Learner, loss_after_adapting
 from app.learners.losses import Loss
 from app.networks.network import Network
@@ -51,9 +50,6 @@ def anil(options: AnilOptions, network: Network, loss: Loss, num_train_classes: 
         def loss_of(params: Tree) -> Tensor:
             return head_loss(loss, support, params, seen_SF)
 
-        rates = scaled_rates(meta, start, settings.rate_scale)
-        params, trace = inner_loop(loss_of, start, rates, settings.steps, first_order=options.first_order)
-        changed = {name: leaf for name, leaf in params.items() if leaf is not leaves.get(name)}
-        return as_task_params(changed, support), trace
+        return adapt_from(start, loss_of, options, meta, support, settings)
 
     return Learner(traits, loss, init, adapt, predict, loss_after_adapting(adapt, predict, loss))

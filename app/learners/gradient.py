@@ -8,9 +8,9 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from app.episode import MetaParams, Support, TaskParams, Tree
+from app.episode import MetaParams, Settings, Support, TaskParams, Trace, Tree
 from app.learners.head_start import LOG_SCALE, class_means_head, initial_log_scale
-from app.learners.inner_loop import initial_rates
+from app.learners.inner_loop import initial_rates, inner_loop, scaled_rates
 from app.learners.learner import Traits
 from app.learners.losses import Loss, mask_classes, masked_mean
 from app.networks.network import Network, head
@@ -81,9 +81,21 @@ def head_loss(loss: Loss, support: Support, params: Tree, features_SF: Float[Ten
     return masked_mean(loss.rows(outputs_SO, support.targets), support.row_mask)
 
 
-def as_task_params(changed: Tree, support: Support) -> TaskParams:
-    """Return the changed leaves with the task's class mask where it has classes."""
-    return merge(changed, {CLASS_MASK: support.class_mask}) if support.class_mask.shape[0] else changed
+def adapt_from(
+    start: Tree,
+    loss_of: Callable[[Tree], Tensor],
+    options: GradientOptions,
+    meta: MetaParams,
+    support: Support,
+    settings: Settings,
+) -> tuple[TaskParams, Trace]:
+    """Return where the inner loop leads from `start`: the leaves it changed, and the class mask where there is one."""
+    rates = scaled_rates(meta, start, settings.rate_scale)
+    params, trace = inner_loop(loss_of, start, rates, settings.steps, first_order=options.first_order)
+    leaves = merge(meta.fixed, meta.trained)
+    changed = {name: leaf for name, leaf in params.items() if leaf is not leaves.get(name)}
+    classes = {CLASS_MASK: support.class_mask} if support.class_mask.shape[0] else {}
+    return merge(changed, classes), trace
 
 
 def predictor(network: Network) -> Callable[[MetaParams, TaskParams, Tensor], Tensor]:

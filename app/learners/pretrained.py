@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from app.episode import Episode, MetaParams, Settings, Tree
-from app.learners.gradient import HEAD_LEAVES, GradientOptions, gradient_traits, predictor, with_rates
+from app.learners.gradient import HEAD_LEAVES, GradientOptions, gradient_traits, predictor, start_leaves, with_rates
 from app.learners.learner import Learner, Metrics
 from app.learners.losses import Loss, accuracy, masked_mean
 from app.learners.maml import adapt_all_leaves
@@ -34,12 +34,17 @@ def pretrained(options: PretrainedOptions, network: Network, loss: Loss, num_tra
     by_class = loss.output_kind == "classification"
 
     def init(generator: torch.Generator) -> MetaParams:
-        leaves = network.init(generator)
-        adapted = list(leaves)
+        leaves = start_leaves(options, network, generator)
+        body = {name: leaf for name, leaf in leaves.items() if name.startswith("body.")}
+        adapted = [*body, *HEAD_LEAVES]
         if not by_class:
             return with_rates(options, leaves, {}, adapted)
-        body = {name: leaf for name, leaf in leaves.items() if name not in HEAD_LEAVES}
-        task_head = {name: torch.zeros_like(leaves[name]) for name in HEAD_LEAVES}
+        # The task's head: zeros where it is a leaf, else the scale that class means start with.
+        task_head = {
+            name: torch.zeros_like(leaf) if name in HEAD_LEAVES else leaf
+            for name, leaf in leaves.items()
+            if name not in body
+        }
         weight = kaiming_uniform(generator, (num_train_classes, network.num_features), gain=1.0)
         all_classes = {"head.weight": weight, "head.bias": torch.zeros(num_train_classes)}
         return with_rates(options, merge(body, prefixed(all_classes, ALL_CLASSES)), task_head, adapted)

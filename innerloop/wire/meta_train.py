@@ -28,6 +28,7 @@ class LabelledTasks(Request):
     queries: Count = 15  # as Finn et al. 2017, section 5.2, after Vinyals et al. 2016
     rotations: bool = Field(False, description="A class turned by 90, 180 or 270 degrees is another class")
     training_ways: Count | None = Field(None, description="Ways of training episodes, where other than `ways`")
+    distortion: float = Field(0.0, ge=0, le=0.5, description="Largest random affine change of a training picture")
     training_queries: Count | None = Field(None, description="Queries a class in training, where others")
 
     @model_validator(mode="after")

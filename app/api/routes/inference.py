@@ -7,12 +7,14 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api.adapting import Caller, Outcome, adapt_task, digest
+from app.api.adapting import Outcome, adapt_task
 from app.api.body import parsed, read_body
 from app.api.context import InContext, Tenant
 from app.api.idempotency import REPLAYED_HEADER, answer_once, idempotency_key
 from app.api.openapi import json_body
 from app.api.predicting import predict as predicted
+from app.api.preparing import Caller
+from app.trees import sha256
 from innerloop.errors import BadRequest
 from innerloop.wire import AdaptAnswer, AdaptRequest, PredictAnswer, PredictRequest
 
@@ -35,7 +37,7 @@ async def adapt(request: Request, context: InContext, tenant: Tenant) -> Respons
     deadline = _deadline(request, started)
     key = idempotency_key(request, context.limits.max_idempotency_key_chars)
     body = await read_body(request, context.limits.max_body_bytes)
-    caller = Caller(tenant, started, deadline, key, await to_thread.run_sync(digest, body) if key else "")
+    caller = Caller(tenant, started, deadline, key, await to_thread.run_sync(sha256, body) if key else "")
 
     async def compute() -> Outcome:
         return await adapt_task(context, caller, await to_thread.run_sync(parsed, body, AdaptRequest))
