@@ -1,6 +1,7 @@
 """The composition root: makes every part from the settings and knows them all; holds no logic of its own."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -35,6 +36,7 @@ def create_app(context: Context) -> FastAPI:
         version=VERSION,
         summary="Few-shot adaptation over HTTP: send a support set, get a model of your own.",
         lifespan=_lifespan,
+        redirect_slashes=False,  # its redirect would lead to whatever host the caller named
     )
     app.state.context = context
     app.add_middleware(RequestIdMiddleware)
@@ -60,8 +62,6 @@ def make_context(settings: Settings) -> Context:
 
     Raises StoreUnavailable or StoreFull, and ValueError for a device, a database or a model file that is none.
     """
-    if settings.compute_threads:
-        torch.set_num_threads(settings.compute_threads)
     store = open_store(
         settings.store_url,
         synchronous=settings.sqlite_synchronous,
@@ -76,6 +76,7 @@ def make_context(settings: Settings) -> Context:
         cache_bytes=settings.task_cache_bytes,
         model_cache_bytes=settings.model_cache_bytes,
         max_depth=settings.max_queue_depth,
+        compute_threads=settings.compute_threads or max(1, (os.cpu_count() or 1) // 2),
     )
     _warm_up(engine, store, settings.default_model)
     return Context(settings, limits_of(settings), store, engine)

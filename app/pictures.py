@@ -1,17 +1,27 @@
 """Pictures as networks see them: decoded, turned upright, on white, at the network's size, 0 to 1."""
 
 import io
-import warnings
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from innerloop.errors import InvalidPicture, PictureTooLarge
 
 FORMATS = ("PNG", "JPEG")
 MODES = {1: "L", 3: "RGB"}
 """Pillow's mode by the number of channels."""
+ORIENTATION_TAG = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation."""
 
 
 def decode_picture(
@@ -24,20 +34,16 @@ def decode_picture(
     """
     channels, height, width = shape
     try:
-        # Pillow warns of sizes that we refuse on our own account just below.
-        with (
-            warnings.catch_warnings(action="ignore"),
-            Image.open(io.BytesIO(data), formats=formats) as picture,
-        ):
+        with Image.open(io.BytesIO(data), formats=formats) as picture:
             if picture.width * picture.height > max_pixels:
                 raise PictureTooLarge(
                     f"a picture of {picture.width} x {picture.height} pixels; at most {max_pixels} pixels are taken"
                 )
-            upright = ImageOps.exif_transpose(picture)
-            resized = _on_white(upright).convert(MODES[channels]).resize((width, height), Image.Resampling.BOX)
+            flat = _on_white(_upright(picture))
+            resized = flat.convert(MODES[channels]).resize((width, height), Image.Resampling.BOX)
     except UnidentifiedImageError as error:
         raise InvalidPicture(f"these bytes are no {' or '.join(formats)} picture") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureTooLarge(f"a picture of more than {max_pixels} pixels") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise InvalidPicture(f"a damaged picture: {error}") from error
@@ -45,15 +51,23 @@ def decode_picture(
     return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
 
 
+def _upright(picture: Image.Image) -> Image.Image:
+    """Return the picture turned as its EXIF orientation says; Pillow's own way writes all tags anew and may fail."""
+    turn = TURNS.get(picture.getexif().get(ORIENTATION_TAG, 1))
+    return picture if turn is None else picture.transpose(turn)
+
+
 def _on_white(picture: Image.Image) -> Image.Image:
-    if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
+    if picture.mode.startswith("I"):
         return _eight_bit(picture)
+    if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
+        return picture
     layer = picture.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
-    """Return 16-bit greys scaled down, which Pillow's own conversion clips."""
-    if not picture.mode.startswith("I"):
-        return picture
-    return Image.fromarray((np.asarray(picture, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    """Return 16-bit greys scaled down, which Pillow's own conversion clips; its one transparent grey becomes white."""
+    grey = np.asarray(picture, dtype=np.uint32)
+    shown = np.where(grey == picture.info.get("transparency", -1), 255, grey >> 8)
+    return Image.fromarray(shown.clip(0, 255).astype(np.uint8))

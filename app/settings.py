@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     models_dir: Path = Field(REPOSITORY / "models", description="Shipped models, registered at start")
     default_model: str = Field("sinusoid", description="Model of a new task that names none")
     device: str = Field("auto", description="`cpu`, `cuda`, `cuda:1`; `auto` is a GPU where there is one")
-    compute_threads: int = Field(0, ge=0, description="CPU threads of a computation; 0 leaves it to torch")
+    compute_threads: int = Field(0, ge=0, description="CPU threads of a computation; 0 is half the cores")
     task_cache_bytes: int = Field(256 * MIB, ge=0, description="Adapted parameters kept on the device")
     model_cache_bytes: int = Field(512 * MIB, ge=0, description="Models kept on the device")
     store_wait_ms: int = Field(5_000, ge=1, description="Longest wait for a lock or a connection of the store")

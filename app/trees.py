@@ -54,7 +54,7 @@ def to_device(tree: Tree, device: torch.device) -> Tree:
 
 def to_bytes(tree: Tree) -> bytes:
     """Return the tree as a safetensors file."""
-    return save({name: leaf.detach().contiguous().cpu() for name, leaf in tree.items()})
+    return save({name: leaf.detach().cpu().contiguous().clone() for name, leaf in tree.items()})
 
 
 def from_bytes(data: bytes) -> Tree:

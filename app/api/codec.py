@@ -17,6 +17,7 @@ from app.store import Classes
 from app.trees import from_bytes, to_bytes
 from innerloop.errors import (
     EmptySupport,
+    InvalidRequest,
     InvalidTargets,
     ShapeMismatch,
     TooFewClasses,
@@ -27,6 +28,7 @@ from innerloop.errors import (
 from innerloop.wire import Limits, SupportRows, ValidationRows
 
 MAX_CLASS_NAME_CHARS = 256
+JSON_NAMES = {str: "strings", int: "integers", float: "fractions", bool: "booleans", type(None): "null", list: "lists"}
 
 
 class Schema(NamedTuple):
@@ -62,13 +64,12 @@ def support_rows(rows: SupportRows, schema: Schema, before: LabelledRows | None 
 
     Raises EmptySupport, TooManyRows, TooFewClasses, TooManyClasses, InvalidTargets, and what `input_rows` raises.
     """
+    num_before = len(before.inputs) if before else 0
+    _check_num_rows(rows.inputs, num_before, schema.limits.max_support_rows, "support", "max_support_rows")
     decoded = _labelled(rows.inputs, rows.targets, "support", schema, before.classes if before else None)
     if not len(decoded.inputs):
         raise EmptySupport("support.inputs is empty; at least one row is needed")
     union = _union(before, decoded, schema.model) if before else decoded
-    limit = schema.limits.max_support_rows
-    if len(union.inputs) > limit:
-        raise TooManyRows(f"support has {len(union.inputs)} rows; at most {limit} (max_support_rows in GET /limits)")
     if union.classes is not None:
         _check_classes(union.classes, schema)
     return union
@@ -85,12 +86,10 @@ def as_support(rows: LabelledRows, card: Card) -> Support:
 
 def validation_query(rows: ValidationRows, schema: Schema, classes: Classes | None) -> Query:
     """Return validation rows over a task's `classes`; UnknownClass for another one."""
+    _check_num_rows(rows.inputs, 0, schema.limits.max_query_rows, "validation", "max_query_rows")
     decoded = _labelled(rows.inputs, rows.targets, "validation", schema, classes)
-    limit = schema.limits.max_query_rows
     if not len(decoded.inputs):
         raise EmptySupport("validation.inputs is empty; leave validation out, or send at least one row")
-    if len(decoded.inputs) > limit:
-        raise TooManyRows(f"validation has {len(decoded.inputs)} rows; at most {limit} (max_query_rows in GET /limits)")
     if classes is not None and decoded.classes is not None and len(decoded.classes) > len(classes):
         unknown = decoded.classes[len(classes)]
         raise UnknownClass(f"validation.targets names the class {unknown!r}; the support has {_listed(classes)}")
@@ -99,9 +98,7 @@ def validation_query(rows: ValidationRows, schema: Schema, classes: Classes | No
 
 def query_inputs(value: Any, schema: Schema) -> Tensor:
     """Return the rows to predict; TooManyRows, and what `input_rows` raises."""
-    limit = schema.limits.max_query_rows
-    if isinstance(value, list) and len(value) > limit:
-        raise TooManyRows(f"inputs has {len(value)} rows; at most {limit} (max_query_rows in GET /limits)")
+    _check_num_rows(value, 0, schema.limits.max_query_rows, "inputs", "max_query_rows")
     return torch.from_numpy(_inputs(value, "inputs", schema))
 
 
@@ -116,8 +113,6 @@ def answer_rows(outputs_QO: Tensor, classes: Classes | None) -> dict[str, Any]:
 
 
 def _labelled(inputs: Any, targets: Any, where: str, schema: Schema, known: Classes | None) -> LabelledRows:
-    if isinstance(inputs, list) and len(inputs) > max(schema.limits.max_support_rows, schema.limits.max_query_rows):
-        raise TooManyRows(f"{where}.inputs has {len(inputs)} rows; GET /limits says how many are taken")
     x = torch.from_numpy(_inputs(inputs, f"{where}.inputs", schema))
     if not isinstance(targets, list):
         raise InvalidTargets(f"{where}.targets is not a list; a list with an entry for each row is expected")
@@ -135,22 +130,21 @@ def _inputs(value: Any, where: str, schema: Schema) -> Array:
 
 def _regression_targets(targets: list[Any], where: str, schema: Schema) -> Array:
     """Return [R, D]; for one output, bare numbers are taken as well."""
-    if any(isinstance(target, str | bool) or target is None for target in targets):
-        raise InvalidTargets(f"{where} holds something that is not a number; {schema.model} takes numbers as targets")
     shape = schema.card.output.shape
-    if shape == (1,) and targets and not isinstance(targets[0], list):
-        return numbers(targets, where, (), schema.model)[:, None]
-    return numbers(targets, where, shape, schema.model)
+    try:
+        if shape == (1,) and targets and not isinstance(targets[0], list):
+            return numbers(targets, where, (), schema.model)[:, None]
+        return numbers(targets, where, shape, schema.model)
+    except InvalidRequest as error:
+        raise InvalidTargets(f"{error.detail}; {schema.model} takes numbers as targets") from error
 
 
 def _class_indexes(targets: list[Any], where: str, known: Sequence[Any]) -> tuple[Classes, list[int]]:
     """Return the class names, the known ones first, and each row's index."""
     kinds = set(map(type, [*known, *targets]))
     if not kinds <= {str} and not kinds <= {int}:
-        raise InvalidTargets(
-            f"{where} holds {', '.join(sorted(kind.__name__ for kind in kinds))}; class names are all strings or all "
-            "integers within one task"
-        )
+        found = ", ".join(sorted({JSON_NAMES.get(kind, "objects") for kind in kinds}))
+        raise InvalidTargets(f"{where} holds {found}; class names are all strings or all integers within one task")
     if any(isinstance(name, str) and len(name) > MAX_CLASS_NAME_CHARS for name in targets):
         raise InvalidTargets(f"{where} holds a class name of more than {MAX_CLASS_NAME_CHARS} characters")
     if any(isinstance(name, int) and abs(name) > 2**63 - 1 for name in targets):
@@ -165,6 +159,13 @@ def _union(before: LabelledRows, added: LabelledRows, model: str) -> LabelledRow
         raise ShapeMismatch(f"the task's stored rows do not have the shape that {model} takes; adapt without append")
     inputs = torch.cat([before.inputs, added.inputs])
     return LabelledRows(inputs, torch.cat([before.targets, added.targets]), added.classes)
+
+
+def _check_num_rows(value: Any, num_before: int, most: int, where: str, cap: str) -> None:
+    """Refuse too many rows before any of them is looked at."""
+    num_rows = num_before + (len(value) if isinstance(value, list) else 0)
+    if num_rows > most:
+        raise TooManyRows(f"{where} has {num_rows} rows; at most {most} ({cap} in GET /limits)")
 
 
 def _check_classes(classes: Classes, schema: Schema) -> None:

@@ -1,17 +1,23 @@
-"""What surrounds every request: its id, in and out, and one log line."""
+"""What surrounds every request: its id, in and out, one log line, and an answer whatever happens."""
 
 import re
 import time
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.problems import problem
 from app.telemetry import REQUEST_ID, new_request_id
+from innerloop.errors import InternalError
 
 REQUEST_ID_HEADER = "X-Request-ID"
 USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 """An id of the caller's that is safe in headers and log lines; any other is replaced by one of ours."""
+
+CLIENT_CLOSED_REQUEST = 499
+"""In the log alone: the caller went away before the request was read."""
 
 log = structlog.get_logger()
 
@@ -41,6 +47,13 @@ class RequestIdMiddleware:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = CLIENT_CLOSED_REQUEST  # nobody is left to answer
+        except Exception as error:
+            log.error("unforeseen error", exc_info=error, path=scope["path"], request_id=request_id)
+            if not status:
+                failure = InternalError("the service failed; its log has more under this request_id")
+                await problem(Request(scope), failure)(scope, receive, send_with_id)
         finally:
             milliseconds = round((time.monotonic() - start) * 1e3, 2)
             log.info(

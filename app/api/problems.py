@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -16,6 +15,8 @@ from innerloop.errors import FieldError, InnerloopError
 
 PROBLEM = "application/problem+json"
 DEFAULT_RETRY_AFTER_SECONDS = 1.0
+MAX_FIELDS = 100
+"""Wrong fields that an answer names; a body may hold any number of them."""
 
 STATUS_OF: Mapping[type[InnerloopError], int] = {
     errors.BadRequest: 400,
@@ -60,26 +61,28 @@ STATUS_OF: Mapping[type[InnerloopError], int] = {
     errors.StoreFull: 507,
 }
 
-log = structlog.get_logger()
-
 
 def problem(request: Request, error: InnerloopError) -> JSONResponse:
     """Return the answer that tells of an error."""
-    status = STATUS_OF[type(error)]
-    document = {
+    document = problem_document(error, request_id_of(request.scope))
+    headers = {}
+    if document["status"] in (429, 503) or error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_seconds or DEFAULT_RETRY_AFTER_SECONDS))
+    return JSONResponse(document, document["status"], headers, media_type=PROBLEM)
+
+
+def problem_document(error: InnerloopError, request_id: str) -> dict[str, Any]:
+    """Return the body of such an answer."""
+    return {
         "type": f"/problems/{error.code}",
         "title": error.title,
-        "status": status,
+        "status": STATUS_OF[type(error)],
         "code": error.code,
         "detail": error.detail,
         "error": error.detail,
-        "request_id": request_id_of(request.scope),
+        "request_id": request_id,
         "errors": error.errors,
     }
-    headers = {}
-    if status in (429, 503) or error.retry_after_seconds is not None:
-        headers["Retry-After"] = str(math.ceil(error.retry_after_seconds or DEFAULT_RETRY_AFTER_SECONDS))
-    return JSONResponse(document, status, headers, media_type=PROBLEM)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -99,19 +102,16 @@ def install_problem_handlers(app: FastAPI) -> None:
         answer.headers.update(error.headers or {})
         return answer
 
-    @app.exception_handler(Exception)
-    async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-        log.error("unforeseen error", exc_info=error, path=request.url.path)
-        return problem(request, errors.InternalError("the service failed; its log has more under this request_id"))
-
 
 def invalid_request(found: Any, prefix: tuple[str, ...] = ()) -> InnerloopError:
     """Return pydantic's findings as one error; a wrong id is told apart, since its remedy is another."""
     fields: list[FieldError] = [
         {"loc": [*prefix, *(part for part in item["loc"] if part not in ("body", "path", "query"))], "msg": item["msg"]}
-        for item in found
+        for item in found[:MAX_FIELDS]
     ]
     detail = "; ".join(f"{_dotted(field['loc'])}: {field['msg']}" for field in fields[:5])
+    if len(found) > 5:
+        detail += f"; and {len(found) - 5} more"
     wrong_id = all(item["type"] == "string_pattern_mismatch" for item in found)
     return (errors.InvalidId if wrong_id else errors.InvalidRequest)(detail, errors=fields)
 

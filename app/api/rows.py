@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from app.card import Card, InputCard
 from app.pictures import decode_picture
-from innerloop.errors import InvalidPicture, InvalidRequest, NotFinite, ShapeMismatch
+from innerloop.errors import InvalidPicture, InvalidRequest, NotFinite, PictureTooLarge, ShapeMismatch
 
 Array = npt.NDArray[np.float32]
 
@@ -54,7 +54,7 @@ def numbers(value: list[Any], where: str, shape: tuple[int, ...], model: str) ->
 def _picture_row(row: Any, where: str, card: Card, model: str, max_picture_pixels: int) -> Array:
     if not isinstance(row, str):
         alone: Array = numbers([row], where, card.input.shape, model)[0]
-        _check_range(alone, where)
+        _check_range(alone[None], where)
         return alone
     try:
         data = base64.b64decode(row, validate=True)
@@ -62,8 +62,8 @@ def _picture_row(row: Any, where: str, card: Card, model: str, max_picture_pixel
         raise InvalidPicture(f"{where} is a string but no base64; send PNG or JPEG files in base64") from error
     try:
         pixels = decode_picture(data, _picture_shape(card.input), max_picture_pixels)
-    except InvalidPicture as error:
-        raise InvalidPicture(f"{where}: {error.detail}") from error
+    except (InvalidPicture, PictureTooLarge) as error:
+        raise type(error)(f"{where}: {error.detail}") from error
     return pixels.astype(np.float32) / np.float32(255.0)
 
 
@@ -74,8 +74,12 @@ def _picture_shape(card: InputCard) -> tuple[int, int, int]:
 
 def _check_range(array: Array, where: str) -> None:
     low, high = float(array.min(initial=0.0)), float(array.max(initial=0.0))
-    if low < -PICTURE_RANGE_SLACK or high > 1.0 + PICTURE_RANGE_SLACK:
-        raise InvalidPicture(f"{where} holds numbers from {low:g} to {high:g}; pictures as lists are in 0..1")
+    if low >= -PICTURE_RANGE_SLACK and high <= 1.0 + PICTURE_RANGE_SLACK:
+        return
+    outside_R = (np.abs(array - 0.5) > 0.5 + PICTURE_RANGE_SLACK).reshape(len(array), -1).any(axis=1)
+    i = int(outside_R.argmax())
+    held = f"{where}[{i}] holds numbers from {array[i].min():g} to {array[i].max():g}"
+    raise InvalidPicture(f"{held}; pictures as lists are in 0..1")
 
 
 def _check_finite(array: Array, where: str) -> None:
@@ -97,21 +101,24 @@ def _only_numbers(value: list[Any], depth: int) -> bool:
 def _first_wrong(value: list[Any], where: str, shape: tuple[int, ...], model: str) -> Exception:
     """Return the error of the first row that is not of `shape` or not of numbers."""
     for i, row in enumerate(value):
-        found = _shape_of(row)
+        found = _shape_of(row, len(shape) + 1)
         if found is None:
-            return InvalidRequest(f"{where}[{i}] holds something that is not a number, or lists of unequal lengths")
+            return InvalidRequest(
+                f"{where}[{i}] is not {_described(shape)}: it holds something that is not a number, lists of unequal "
+                "lengths, or lists in lists too deep"
+            )
         if found != shape:
             return ShapeMismatch(f"{where}[{i}] has {_described(found)}; {model} takes {_described(shape, short=True)}")
     return ShapeMismatch(f"{where} does not have the shape {list(shape)} a row that {model} takes")
 
 
-def _shape_of(row: Any) -> tuple[int, ...] | None:
-    """Return the shape of nested lists of numbers, () for a number, None for anything else."""
+def _shape_of(row: Any, most_levels: int) -> tuple[int, ...] | None:
+    """Return the shape of nested lists of numbers, () for a number, None for anything else or deeper."""
     if type(row) in (int, float):
         return ()
-    if not isinstance(row, list):
+    if not isinstance(row, list) or not most_levels:
         return None
-    shapes = {_shape_of(entry) for entry in row}
+    shapes = {_shape_of(entry, most_levels - 1) for entry in row}
     if not shapes:
         return (0,)
     inner = shapes.pop()

@@ -1,6 +1,7 @@
 """`python -m app serve`: the service on uvicorn, draining on SIGTERM."""
 
 import asyncio
+import json
 import logging
 import signal
 import socket
@@ -13,12 +14,15 @@ import typer
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.context import Context
+from app.api.middleware import REQUEST_ID_HEADER
+from app.api.problems import PROBLEM, problem_document
 from app.main import create_app, make_context
 from app.settings import Settings
-from app.telemetry import configure_logging
-from innerloop.errors import InnerloopError
+from app.telemetry import configure_logging, new_request_id
+from innerloop.errors import BadRequest, InnerloopError
 
 log = structlog.get_logger()
 
@@ -53,6 +57,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=ProblemProtocol,
                 host=settings.host,
                 port=settings.port,
                 log_config=None,
@@ -96,3 +101,20 @@ class DrainingServer(uvicorn.Server):
 
     def _exit(self) -> None:
         self.should_exit = True
+
+
+class ProblemProtocol(HttpToolsProtocol):
+    """Answers what is not HTTP with a problem document too."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Write the answer and close the connection."""
+        request_id = new_request_id()
+        document = problem_document(BadRequest(f"this is not HTTP/1.1: {msg}"), request_id)
+        body = json.dumps(document).encode()
+        head = (
+            "HTTP/1.1 400 Bad Request\r\n"
+            f"Content-Type: {PROBLEM}\r\nContent-Length: {len(body)}\r\n"
+            f"{REQUEST_ID_HEADER}: {request_id}\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()

@@ -1,5 +1,6 @@
 """The door to the device: whoever wants a task adapted or predicted asks here."""
 
+import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -42,11 +43,18 @@ class Engine:
     """Runs learners on one device, one worker thread for it, with caches of models and of task parameters."""
 
     def __init__(
-        self, device: torch.device, load_model: LoadModel, *, cache_bytes: int, model_cache_bytes: int, max_depth: int
+        self,
+        device: torch.device,
+        load_model: LoadModel,
+        *,
+        cache_bytes: int,
+        model_cache_bytes: int,
+        max_depth: int,
+        compute_threads: int = 1,
     ) -> None:
         self.device = device
         self._load_model = load_model
-        self._worker = DeviceWorker(str(device), max_depth)
+        self._worker = DeviceWorker(str(device), max_depth, lambda: torch.set_num_threads(compute_threads))
         self._models: ByteCache[Model] = ByteCache(model_cache_bytes, _model_bytes)
         self._tasks: ByteCache[TaskParams] = ByteCache(cache_bytes, num_bytes)
 
@@ -81,7 +89,11 @@ class Engine:
         if traits.output_kind == "classification":
             targets, class_mask = torch.arange(2), torch.arange(card.output.shape[0]) < 2
         work = AdaptWork(model, Support(inputs, targets, mask, class_mask), min(traits.steps, 1))
-        executor.predict(model, self._adapt(work).task_params, inputs, device=self.device)
+
+        def run() -> None:
+            executor.predict(model, self._adapt(work).task_params, inputs, device=self.device)
+
+        asyncio.run(self._worker.run(run))
 
     async def adapt(
         self, work: AdaptWork, validation: Query | None, deadline: float | None

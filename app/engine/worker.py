@@ -22,10 +22,13 @@ class Timed(NamedTuple, Generic[Result]):
 
 
 class DeviceWorker:
-    """Runs what it is given one by one, in the order of asking."""
+    """Runs what it is given one by one, in the order of asking.
 
-    def __init__(self, name: str, max_depth: int) -> None:
-        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"device-{name}")
+    `prepare` runs first in its thread: how many threads a computation takes is a setting of the thread it starts in.
+    """
+
+    def __init__(self, name: str, max_depth: int, prepare: Callable[[], None] = lambda: None) -> None:
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"device-{name}", initializer=prepare)
         self._max_depth = max_depth
         self._depth = 0
         self._lock = threading.Lock()

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from app.card import Card
 from app.episode import MetaParams
 from app.learners.model import Model, as_tree, from_tree, learner_of
+from app.networks.network import leaf_kinds
 from app.trees import from_bytes, to_bytes
 
 
@@ -46,7 +47,13 @@ def read_model_files(weights: Path) -> ModelFiles:
 def model_of(files: ModelFiles) -> Model:
     """Return the learner and its initialisation; ValueError when weights and card do not go together."""
     learner = learner_of(files.card)
-    return Model(files.card, learner, from_tree(from_bytes(files.weights)))
+    tree = from_bytes(files.weights)
+    expected = leaf_kinds(lambda generator: as_tree(learner.init(generator)))
+    found = {name: (tuple(leaf.shape), leaf.dtype) for name, leaf in tree.items()}
+    if found != expected:
+        names = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise ValueError(f"the weights of {files.card.name} do not fit its card: {', '.join(names[:5])}")
+    return Model(files.card, learner, from_tree(tree))
 
 
 def shipped_models(folder: Path) -> list[ModelFiles]:

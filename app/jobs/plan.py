@@ -12,7 +12,7 @@ from app.learners.learner import Learner
 from app.learners.losses import DEFAULT_LOSS, LOSSES
 from app.learners.model import as_tree
 from app.learners.registry import build_learner
-from app.networks.network import Network, leaf_shapes
+from app.networks.network import Network, leaf_kinds
 from app.networks.registry import build_network
 from app.task_distributions.distribution import Distribution
 from app.task_distributions.registry import Datasets, build_distribution
@@ -49,6 +49,7 @@ def planned_run(request: MetaTrainRequest, datasets: Datasets, limits: Limits) -
     if training.num_outputs != validation.num_outputs:
         other = _learner(request, _network(request, training, limits), loss, training.num_classes)
         _check_same_leaves(learner, other, validation.num_outputs)
+    _check_cap("learner.steps", learner.traits.steps, limits.max_steps, ["learner", "steps"])
     card = Card(
         name=request.name,
         learner=request.learner.model_dump(),
@@ -66,7 +67,7 @@ def planned_run(request: MetaTrainRequest, datasets: Datasets, limits: Limits) -
 def _network(request: MetaTrainRequest, distribution: Distribution, limits: Limits) -> Network:
     options, shape, num_outputs = request.network.model_dump(), distribution.input_shape, distribution.num_outputs
     network = _checked("network", lambda: build_network(options, shape, num_outputs))
-    size = sum(math.prod(shape) for shape in leaf_shapes(network.init).values())
+    size = sum(math.prod(shape) for shape, _ in leaf_kinds(network.init).values())
     _check_cap("the number of network parameters", size, limits.max_network_parameters, ["network"])
     return network
 
@@ -78,7 +79,7 @@ def _learner(request: MetaTrainRequest, network: Network, loss: str, num_train_c
 
 def _check_same_leaves(learner: Learner, other: Learner, ways: int) -> None:
     """Refuse training ways that the initialisation would be made for and serving could then not use."""
-    if leaf_shapes(lambda g: as_tree(learner.init(g))) != leaf_shapes(lambda g: as_tree(other.init(g))):
+    if leaf_kinds(lambda g: as_tree(learner.init(g))) != leaf_kinds(lambda g: as_tree(other.init(g))):
         detail = (
             f"tasks.training_ways: this learner's head is a leaf with a row for each class, so that training_ways "
             f"must be {ways} as well; a head that starts from class means (learner.head) has no such leaf"

@@ -1,5 +1,6 @@
 """What a finished run is worth: its metrics by shots and steps on tasks set aside, and the completed card."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,7 +49,11 @@ def steps_to_show(card: Card) -> list[int]:
 def best_steps(tables: Sequence[StepTable]) -> int:
     """Return the number of steps whose score, summed over the tables, is best; at least 1 where there are any."""
     candidates = [step for step in tables[0] if step] or [0]
-    return max(candidates, key=lambda step: sum(score(table[step]) for table in tables))
+    return max(candidates, key=lambda step: _or_worst(sum(score(table[step]) for table in tables)))
+
+
+def _or_worst(total: float) -> float:
+    return -math.inf if math.isnan(total) else total
 
 
 def as_json(table: StepTable) -> dict[str, dict[str, dict[str, float]]]:

@@ -10,9 +10,6 @@ from torch.nn import functional
 
 from app.episode import OutputKind
 
-MASKED_LOGIT = -1e9
-"""Stands for a class the task lacks: its probability is exactly 0 in float32, and unlike -inf it has gradients."""
-
 
 class Loss(NamedTuple):
     """A loss and the targets it is for."""
@@ -47,8 +44,8 @@ def masked_mean(values_R: Float[Tensor, "R"], row_mask_R: Bool[Tensor, "R"]) -> 
 
 
 def mask_classes(logits_RN: Float[Tensor, "R N"], class_mask_N: Bool[Tensor, "N"]) -> Float[Tensor, "R N"]:
-    """Return the logits with those of absent classes beyond reach."""
-    return torch.where(class_mask_N, logits_RN, MASKED_LOGIT)
+    """Return the logits with the least number for absent classes: probability 0, and unlike -inf it has gradients."""
+    return torch.where(class_mask_N, logits_RN, torch.finfo(logits_RN.dtype).min)
 
 
 def accuracy(logits_RN: Float[Tensor, "R N"], targets_R: Tensor, row_mask_R: Tensor) -> Float[Tensor, ""]:

@@ -34,7 +34,7 @@ def outputs(network: Network, params: Tree, inputs_R: Float[Tensor, "R ..."]) ->
     return head(params, network.features(params, inputs_R))
 
 
-def leaf_shapes(init: Callable[[torch.Generator], Tree]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the leaves that `init` makes, without taking memory for them."""
+def leaf_kinds(init: Callable[[torch.Generator], Tree]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Return shape and type of the leaves that `init` makes, without taking memory for them."""
     with torch.device("meta"):
-        return {name: tuple(leaf.shape) for name, leaf in init(torch.Generator()).items()}
+        return {name: (tuple(leaf.shape), leaf.dtype) for name, leaf in init(torch.Generator()).items()}

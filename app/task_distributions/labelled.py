@@ -68,7 +68,8 @@ def labelled(options: LabelledOptions, data: LabelledData) -> Distribution:
         shots = int(torch.randint(low, high + 1, (), generator=generator))
         class_TN = torch.rand(num_tasks, num_classes, generator=generator).argsort(dim=1)[:, : options.ways]
         base_TN, turn_TN = class_TN // num_turns, class_TN % num_turns
-        order = torch.rand(*base_TN.shape, rows_CK.shape[1], generator=generator) * present_CK[base_TN]
+        # 1 - rand is never 0, so that a row always comes before padding.
+        order = (1.0 - torch.rand(*base_TN.shape, rows_CK.shape[1], generator=generator)) * present_CK[base_TN]
         drawn = order.topk(shots + options.queries, dim=2).indices
         inputs = _as_float(data.inputs[rows_CK[base_TN].gather(2, drawn)])
         if num_turns > 1:

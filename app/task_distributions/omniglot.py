@@ -4,6 +4,7 @@ Lake, Salakhutdinov, Tenenbaum 2015. Layout: `images_background/<alphabet>/<char
 """
 
 import zipfile
+import zlib
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +14,7 @@ import torch
 
 from app.pictures import decode_picture
 from app.task_distributions.labelled import LabelledData
+from innerloop.errors import InnerloopError
 
 SHAPE = (1, 28, 28)
 MAX_PIXELS = 105 * 105
@@ -28,9 +30,9 @@ def read_omniglot(path: Path) -> LabelledData:
                 parts = PurePosixPath(name).parts
                 if len(parts) == 4 and name.endswith(".png"):
                     rows_of[parts[1], parts[2]].append(len(pictures))
-                    pictures.append(decode_picture(archive.read(name), SHAPE, MAX_PIXELS))
+                    pictures.append(_picture(archive, name))
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is no zip archive") from error
+        raise ValueError(f"{path} is no zip archive, or a damaged one") from error
     if not pictures:
         raise ValueError(f"{path} holds no <folder>/<alphabet>/<character>/<drawing>.png")
     return LabelledData(
@@ -39,3 +41,10 @@ def read_omniglot(path: Path) -> LabelledData:
         class_names=tuple(f"{alphabet}/{character}" for alphabet, character in rows_of),
         super_classes=tuple(alphabet for alphabet, _ in rows_of),
     )
+
+
+def _picture(archive: zipfile.ZipFile, name: str) -> npt.NDArray[np.uint8]:
+    try:
+        return decode_picture(archive.read(name), SHAPE, MAX_PIXELS)
+    except (InnerloopError, zlib.error) as error:
+        raise ValueError(f"{name}: {error}") from error

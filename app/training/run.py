@@ -50,7 +50,7 @@ def train(
     meta = on_device(learner.init(generator), device)
     optimizer = build_optimizer(plan, list(meta.trained.values()))
     held_out = validation_batches(plan, validation, device)
-    best, best_score, best_iteration, stale = meta, -float("inf"), 0, 0
+    best, best_score, best_iteration, stale = copied(meta), -float("inf"), 0, 0
     for iteration in range(1, plan.iterations + 1):
         progress = torch.tensor((iteration - 1) / plan.iterations, device=device)
         episodes = _moved(training.sample(generator, plan.meta_batch_size), device)
@@ -72,7 +72,7 @@ def train(
         if score(estimates) > best_score:
             best, best_score, best_iteration, stale = copied(meta), score(estimates), iteration, 0
         yield Progress(iteration, meta_loss, estimates, best, best_iteration)
-        if plan.patience is not None and stale > plan.patience:
+        if plan.patience is not None and stale >= plan.patience:
             return
 
 

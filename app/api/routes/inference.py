@@ -1,6 +1,7 @@
 """`POST /adapt` and `POST /predict`."""
 
 import math
+import re
 import time
 
 from anyio import to_thread
@@ -20,6 +21,7 @@ from innerloop.wire import AdaptAnswer, AdaptRequest, PredictAnswer, PredictRequ
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 MAX_TIMEOUT_MS = 86_400_000
+MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 router = APIRouter(tags=["inference"])
 
@@ -65,12 +67,7 @@ def _deadline(request: Request, started: float) -> float | None:
     text = request.headers.get(TIMEOUT_HEADER)
     if text is None:
         return None
-    try:
-        milliseconds = float(text)
-    except ValueError:
-        milliseconds = math.nan
+    milliseconds = float(text) if MILLISECONDS.fullmatch(text) else math.nan
     if not 0 < milliseconds <= MAX_TIMEOUT_MS:
-        raise BadRequest(
-            f"{TIMEOUT_HEADER} is {text!r}; a number of milliseconds from 1 to {MAX_TIMEOUT_MS} is expected"
-        )
+        raise BadRequest(f"{TIMEOUT_HEADER} is {text!r}; milliseconds over 0 and up to {MAX_TIMEOUT_MS} are expected")
     return started + milliseconds / 1e3

@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.card import Card
+from app.episode import MetaParams, Tree
+from app.jobs.model_files import model_of, read_model_files, shipped_models, write_card, write_model
+from app.jobs.plan import planned_run
+from app.learners.model import as_tree
+from app.trees import from_bytes, to_bytes
+from innerloop.wire import Limits, MetaTrainRequest
+
+REQUEST = {
+    "name": "mine",
+    "learner": {"kind": "maml", "rates": "per_tensor"},
+    "network": {"kind": "mlp", "hidden": [4]},
+    "tasks": {"kind": "sinusoid"},
+}
+PLANNED = planned_run(MetaTrainRequest.model_validate(REQUEST), {}, Limits())
+CARD = PLANNED.card
+META = PLANNED.learner.init(torch.Generator().manual_seed(0))
+
+
+def written(folder: Path, card: Card = CARD, meta: MetaParams = META) -> Path:
+    return write_model(folder, card, meta)
+
+
+def test_model_survives_writing_and_reading_to_the_bit(tmp_path: Path) -> None:
+    model = model_of(read_model_files(written(tmp_path)))
+    assert model.card == CARD
+    assert as_tree(model.meta).keys() == as_tree(META).keys()
+    assert all(torch.equal(leaf, as_tree(META)[name]) for name, leaf in as_tree(model.meta).items())
+
+
+def test_files_are_named_after_the_model_and_nothing_else_is_left(tmp_path: Path) -> None:
+    assert written(tmp_path / "new" / "folder").name == "mine.safetensors"
+    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {"mine.safetensors", "mine.json"}
+
+
+def test_writing_again_replaces_both_files(tmp_path: Path) -> None:
+    written(tmp_path)
+    other = PLANNED.learner.init(torch.Generator().manual_seed(1))
+    files = read_model_files(written(tmp_path, CARD.model_copy(update={"default_steps": 5}), other))
+    assert files.card.default_steps == 5
+    assert files.weights == to_bytes(as_tree(other))
+
+
+def test_card_can_be_written_alone(tmp_path: Path) -> None:
+    weights = written(tmp_path)
+    before = weights.read_bytes()
+    write_card(tmp_path, CARD.model_copy(update={"metrics": {"test": 1.5}}))
+    assert read_model_files(weights).card.metrics == {"test": 1.5}
+    assert weights.read_bytes() == before
+
+
+def test_shipped_models_are_those_of_the_folder_by_name(tmp_path: Path) -> None:
+    for name in ("b", "c", "a"):
+        written(tmp_path, CARD.model_copy(update={"name": name}))
+    assert [files.card.name for files in shipped_models(tmp_path)] == ["a", "b", "c"]
+
+
+def test_no_folder_ships_no_models(tmp_path: Path) -> None:
+    assert shipped_models(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("missing", ["mine.json", "mine.safetensors"])
+def test_missing_file_is_refused_by_name(tmp_path: Path, missing: str) -> None:
+    weights = written(tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(ValueError, match=f"{missing} is missing"):
+        read_model_files(weights)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"name": "mine", "owner": "me"}'])
+def test_damaged_card_is_refused_by_name(tmp_path: Path, damage: bytes) -> None:
+    weights = written(tmp_path)
+    weights.with_suffix(".json").write_bytes(damage)
+    with pytest.raises(ValueError, match=r"mine\.json is no card"):
+        read_model_files(weights)
+
+
+def test_card_with_one_field_too_many_is_refused(tmp_path: Path) -> None:
+    weights = written(tmp_path)
+    card = weights.with_suffix(".json")
+    card.write_text(card.read_text().replace("{", '{"unheard_of": 1,', 1))
+    with pytest.raises(ValueError, match="unheard_of"):
+        read_model_files(weights)
+
+
+@pytest.mark.parametrize("length", [0, 4, 8, 100, -1])
+def test_weights_that_were_cut_off_are_refused(tmp_path: Path, length: int) -> None:
+    weights = written(tmp_path)
+    weights.write_bytes(weights.read_bytes()[:length])
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        model_of(read_model_files(weights))
+
+
+def without(tree: Tree, name: str) -> Tree:
+    return {other: leaf for other, leaf in tree.items() if other != name}
+
+
+STORED = as_tree(META)
+SOME = "trained.body.0.weight"
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {},
+        without(STORED, SOME),
+        without(STORED, "trained.rate.head.bias"),
+        {**STORED, "trained.body.9.weight": torch.zeros(1)},
+        {**STORED, "elsewhere": torch.zeros(1)},
+        {**STORED, SOME: STORED[SOME][:-1]},
+        {**STORED, SOME: STORED[SOME].T.contiguous()},
+        {**STORED, SOME: STORED[SOME].to(torch.int64)},
+        {**STORED, SOME: STORED[SOME].double()},
+        {**without(STORED, SOME), "fixed.body.0.weight": STORED[SOME]},
+    ],
+    ids=[
+        "nothing",
+        "a leaf missing",
+        "a rate missing",
+        "a leaf too many",
+        "a leaf of no part",
+        "a row missing",
+        "turned",
+        "integers",
+        "double precision",
+        "fixed where trained",
+    ],
+)
+def test_weights_of_another_model_are_refused(tmp_path: Path, stored: Tree) -> None:
+    weights = written(tmp_path)
+    weights.write_bytes(to_bytes(stored))
+    with pytest.raises(ValueError, match=r"trained|fixed|elsewhere"):
+        model_of(read_model_files(weights))
+
+
+def test_card_of_an_unknown_learner_is_refused(tmp_path: Path) -> None:
+    weights = written(tmp_path, CARD.model_copy(update={"learner": {"kind": "other"}}))
+    with pytest.raises(ValueError, match="learner kind 'other'"):
+        model_of(read_model_files(weights))
+
+
+def test_weights_are_a_plain_safetensors_file(tmp_path: Path) -> None:
+    assert from_bytes(written(tmp_path).read_bytes()).keys() == STORED.keys()

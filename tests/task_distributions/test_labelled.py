@@ -1,0 +1,166 @@
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from app.episode import Episode
+from app.task_distributions.distribution import Distribution
+from app.task_distributions.labelled import LabelledData, LabelledOptions, labelled
+from tests.task_distributions.data_sets import COUNTS, pictures, vectors
+
+TASKS, WAYS, SHOTS, QUERIES = 50, 4, 3, 5
+
+
+def distribution(data: LabelledData, **changes: Any) -> Distribution:
+    options = {"dataset": "any", "ways": WAYS, "shots": SHOTS, "queries": QUERIES, **changes}
+    return labelled(LabelledOptions.model_validate(options), data)
+
+
+def episodes(data: LabelledData, tasks: int = TASKS, seed: int = 0, **changes: Any) -> Episode:
+    return distribution(data, **changes).sample(torch.Generator().manual_seed(seed), tasks)
+
+
+def test_rows_are_as_many_as_asked_for_and_all_count() -> None:
+    support, query, class_ids = episodes(vectors())
+    assert support.inputs.shape == (TASKS, WAYS * SHOTS, 2)
+    assert query.inputs.shape == (TASKS, WAYS * QUERIES, 2)
+    assert support.class_mask.shape == class_ids.shape == (TASKS, WAYS)
+    assert all(mask.all() for mask in (support.row_mask, support.class_mask, query.row_mask))
+    assert all(targets.dtype == torch.int64 for targets in (support.targets, query.targets, class_ids))
+
+
+@pytest.mark.parametrize("ways", [2, WAYS, len(COUNTS)])
+def test_classes_of_a_task_are_distinct(ways: int) -> None:
+    assert all(len(set(ids.tolist())) == ways for ids in episodes(vectors(), ways=ways).class_ids)
+
+
+def test_each_row_is_of_the_class_its_target_stands_for() -> None:
+    support, query, class_ids = episodes(vectors())
+    for rows in (support, query):
+        torch.testing.assert_close(rows.inputs[..., 0].long(), class_ids.gather(1, rows.targets))
+
+
+def test_each_class_has_as_many_rows_as_the_others() -> None:
+    support, query, _ = episodes(vectors())
+    assert (torch.nn.functional.one_hot(support.targets).sum(dim=1) == SHOTS).all()
+    assert (torch.nn.functional.one_hot(query.targets).sum(dim=1) == QUERIES).all()
+
+
+@pytest.mark.parametrize("queries", [QUERIES, min(COUNTS) - SHOTS])
+def test_no_row_comes_twice_in_a_task(queries: int) -> None:
+    support, query, _ = episodes(vectors(), queries=queries)
+    rows = torch.cat([support.inputs, query.inputs], dim=1)[..., 1]
+    assert all(len(set(task.tolist())) == WAYS * (SHOTS + queries) for task in rows)
+
+
+def test_every_class_and_every_row_gets_its_turn() -> None:
+    support, query, class_ids = episodes(vectors(), tasks=500)
+    assert set(class_ids.flatten().tolist()) == set(range(len(COUNTS)))
+    rows = torch.cat([support.inputs, query.inputs], dim=1)[..., 1]
+    assert set(rows.flatten().tolist()) == set(range(sum(COUNTS)))
+
+
+def test_class_gets_every_place_in_a_task() -> None:
+    """Or the head would learn which class is which."""
+    ids = episodes(vectors(), tasks=1000).class_ids
+    share = torch.stack([(ids == n).float().mean(dim=0) for n in range(len(COUNTS))])
+    torch.testing.assert_close(share, torch.full_like(share, 1 / len(COUNTS)), rtol=0, atol=0.04)
+
+
+def test_every_number_of_shots_of_a_range_is_drawn_and_no_other() -> None:
+    drawn = distribution(vectors(), shots=[2, 4])
+    generator = torch.Generator().manual_seed(0)
+    numbers = [drawn.sample(generator, 2).support.inputs.shape[1] // WAYS for _ in range(60)]
+    assert {n: numbers.count(n) > 8 for n in numbers} == {2: True, 3: True, 4: True}
+
+
+def test_same_seed_gives_the_same_tasks_and_another_seed_others() -> None:
+    one, again, other = (episodes(vectors(), seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(one.support.inputs, again.support.inputs)
+    assert torch.equal(one.query.inputs, again.query.inputs)
+    assert not torch.equal(one.support.inputs, other.support.inputs)
+
+
+def test_distribution_tells_what_its_rows_look_like() -> None:
+    assert distribution(vectors())[1:] == ("vector", (2,), "classification", WAYS, len(COUNTS))
+    assert distribution(pictures())[1:] == ("image", (1, 4, 4), "classification", WAYS, 8)
+
+
+def test_pictures_become_numbers_from_0_to_1() -> None:
+    data = pictures()
+    support, _, class_ids = episodes(data)
+    assert support.inputs.dtype == torch.float32
+    assert 0.0 <= float(support.inputs.min()) <= float(support.inputs.max()) <= 1.0
+    assert _turn_of(support.inputs[0, 0], data, int(class_ids[0, 0])) == 0
+
+
+def test_data_are_left_as_they_were() -> None:
+    data = pictures()
+    episodes(data, rotations=True)
+    assert torch.equal(data.inputs, pictures().inputs)
+
+
+def test_turned_pictures_are_classes_of_their_own() -> None:
+    data = pictures()
+    support, query, class_ids = episodes(data, rotations=True, ways=16)
+    assert distribution(data, rotations=True).num_classes == 4 * len(data.rows_of_class)
+    assert set(class_ids.flatten().tolist()) == set(range(32))
+    for rows in (support, query):
+        for inputs, targets, ids in zip(rows.inputs[:5], rows.targets, class_ids, strict=False):
+            turns = [_turn_of(x, data, int(ids[n]) // 4) for x, n in zip(inputs, targets, strict=True)]
+            assert turns == (ids[targets] % 4).tolist()
+
+
+def _turn_of(picture: Tensor, data: LabelledData, class_id: int) -> int:
+    """Return by how many quarter turns the picture differs from one of its class."""
+    ours = (picture * 255).round().to(torch.uint8)
+    candidates = data.inputs[data.rows_of_class[class_id]]
+    found = [turns for turns in range(4) if (torch.rot90(candidates, turns, (-2, -1)) == ours).flatten(1).all(1).any()]
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "message"),
+    [
+        (vectors(), {"ways": 9}, "9 ways need as many classes; this split has 8"),
+        (pictures(), {"ways": 33, "rotations": True}, "33 ways need as many classes; this split has 32"),
+        (vectors(), {"queries": 18}, "class 'class 0' has 20 rows; 3 shots and 18 queries need 21"),
+        (vectors((30, 4, 30, 30)), {}, "class 'class 1' has 4 rows; 3 shots and 5 queries need 8"),
+        (vectors(), {"shots": [1, 16]}, "class 'class 0' has 20 rows; 16 shots and 5 queries need 21"),
+        (vectors(), {"shots": [4, 2]}, r"shots: the range \[4, 2\] is empty"),
+        (vectors(), {"rotations": True}, r"need square pictures; these inputs have shape \[2\]"),
+        (vectors(), {"distortion": 0.1}, r"need square pictures; these inputs have shape \[2\]"),
+    ],
+    ids=lambda value: str(value) if not isinstance(value, LabelledData) else "",
+)
+def test_what_cannot_be_drawn_is_refused_and_why(data: LabelledData, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        distribution(data, **changes)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ways": 1},
+        {"shots": 0},
+        {"shots": [1]},
+        {"shots": [1, 2, 3]},
+        {"shots": [0, 3]},
+        {"queries": 0},
+        {"training_ways": 1},
+        {"training_queries": 0},
+        {"rotations": 1},
+        {"ways": "5"},
+        {"distortion": -0.1},
+        {"distortion": 0.6},
+        {"distortion": float("nan")},
+        {"unheard_of": 1},
+    ],
+    ids=str,
+)
+def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        distribution(vectors(), **wrong)

@@ -1,0 +1,58 @@
+import pytest
+import torch
+from torch import Tensor
+
+from app.episode import Episode, MetaParams, Settings, Tree
+from app.learners.learner import Learner, Metrics
+from app.training.meta_step import meta_gradient
+from tests.training.small_runs import SINUSOIDS, sinusoid_learner
+
+EPISODES = SINUSOIDS.sample(torch.Generator().manual_seed(1), 5)
+
+
+def learner_of_progress() -> Learner:
+    """Return a learner whose meta-loss is 3 x progress + 2 x scale + steps, x a leaf, and that has another leaf."""
+
+    def meta_loss(
+        meta: MetaParams, episode: Episode, settings: Settings, noise: Tree, progress: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        x = meta.trained["x"]
+        return 3 * x * progress + 2 * x * settings.rate_scale + settings.steps, {"x": x + 0 * progress}
+
+    def init(generator: torch.Generator) -> MetaParams:
+        return MetaParams({"x": torch.tensor(5.0), "unreached": torch.ones(2, 3)}, {})
+
+    return sinusoid_learner()._replace(init=init, meta_loss=meta_loss)
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.25, 1.0])
+def test_meta_loss_is_given_steps_progress_and_a_scale_of_one(progress: float) -> None:
+    learner = learner_of_progress()
+    gradient, metrics = meta_gradient(learner, learner.init(torch.Generator()), EPISODES, 4, torch.tensor(progress))
+    assert float(gradient["x"]) == pytest.approx(3 * progress + 2)
+    assert float(metrics["meta_loss"]) == pytest.approx(5 * (3 * progress + 2) + 4)
+
+
+def test_leaf_that_the_meta_loss_does_not_reach_gets_zeros() -> None:
+    learner = learner_of_progress()
+    gradient, _ = meta_gradient(learner, learner.init(torch.Generator()), EPISODES, 1, torch.tensor(0.5))
+    assert torch.equal(gradient["unreached"], torch.zeros(2, 3))
+
+
+def test_metrics_are_means_over_tasks_without_a_graph() -> None:
+    learner = sinusoid_learner()
+    meta = learner.init(torch.Generator().manual_seed(0))
+    _, metrics = meta_gradient(learner, meta, EPISODES, 1, torch.tensor(0.5))
+    assert metrics.keys() == {"loss", "meta_loss"}
+    assert metrics["loss"] == metrics["meta_loss"]
+    assert not any(value.requires_grad or value.shape for value in metrics.values())
+
+
+def test_meta_params_are_left_as_they_were() -> None:
+    learner = sinusoid_learner()
+    meta, again = (learner.init(torch.Generator().manual_seed(0)) for _ in range(2))
+    meta_gradient(learner, meta, EPISODES, 1, torch.tensor(0.5))
+    for name, leaf in meta.trained.items():
+        assert torch.equal(leaf, again.trained[name])
+        assert leaf.grad is None
+        assert not leaf.requires_grad
