@@ -67,7 +67,8 @@ class Trace(NamedTuple):
     """What happened while adapting."""
 
     support_loss: Tensor
-    """[steps + 1] for learners that take gradient steps: before the first step and after each; else [1]."""
+    """[steps + 1] for learners that take gradient steps: before the first step and after each ([steps] when
+    `traces_end` is off); else [1]."""
 
 
 @dataclass(frozen=True)
@@ -78,3 +79,5 @@ class Settings:
     """Inner-loop steps; static, so tasks of one batch share it."""
     rate_scale: Tensor
     """[] float32, multiplies the initialisation's inner rates; a tensor, so tasks of one batch may differ."""
+    traces_end: bool = True
+    """Whether the trace ends with the loss after the last step; static. It costs a pass that training does without."""

@@ -211,6 +211,7 @@ TAGS.get_ifd(0x8825)[2] = (1.0, 2.0, 3.0)
 EXIF = TAGS.tobytes()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow tells of damaged tags that it skips
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(changes=st.lists(st.tuples(st.integers(14, len(EXIF) - 1), st.integers(0, 255)), min_size=1, max_size=4))
 def test_damaged_exif_is_no_fault_of_ours(changes: list[tuple[int, int]]) -> None:
@@ -277,6 +278,7 @@ def test_picture_with_a_wrong_checksum_is_refused() -> None:
         decoded(bytes(data))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow tells of damaged tags that it skips
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(
     form=st.sampled_from(["PNG", "JPEG"]),

@@ -40,7 +40,8 @@ def test_the_curl_lines_work_as_pasted(service: Service, tmp_path: Path) -> None
 def test_the_python_examples_work_as_pasted(service: Service) -> None:
     for block in blocks("python", "innerloop"):
         script = block.replace(WRITTEN_URL, service.url)
-        done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
 
 

@@ -86,11 +86,15 @@ class DrainingServer(uvicorn.Server):
                 signal.signal(sig, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Say that the service drains and stop after the delay; at once by Ctrl-C, by force when asked again."""
+        """Say that the service drains and stop after the delay; at once by Ctrl-C, by force by a second one.
+
+        A second SIGTERM changes nothing: make and process managers send it to the group and to the child.
+        """
         delay = self._context.settings.drain_delay_seconds
         if self._context.draining:
-            self.force_exit = self.should_exit
-            self.should_exit = True
+            if sig == signal.SIGINT:
+                self.force_exit = self.should_exit
+                self.should_exit = True
             return
         self._context.draining = True
         log.info("draining", delay_seconds=delay)

@@ -1,6 +1,5 @@
 """The door to the device: whoever wants a task adapted or predicted asks here."""
 
-import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -93,7 +92,7 @@ class Engine:
         def run() -> None:
             executor.predict(model, self._adapt(work).task_params, inputs, device=self.device)
 
-        asyncio.run(self._worker.run(run))
+        self._worker.run_blocking(run)
 
     async def adapt(
         self, work: AdaptWork, validation: Query | None, deadline: float | None

@@ -58,6 +58,10 @@ class DeviceWorker:
             raise _late()
         return await waiting
 
+    def run_blocking(self, work: Callable[[], Result]) -> Result:
+        """Run `work` on the thread and wait for it here, outside any event loop."""
+        return self._submit(work, None).result().result
+
     def close(self) -> None:
         """Take no more work and wait until what was taken is done."""
         self._closed = True

@@ -15,10 +15,10 @@ from app.learners.gradient import (
     GradientOptions,
     adapt_from,
     gradient_traits,
-    head_loss,
     predictor,
     start_head,
     start_leaves,
+    support_loss,
     with_rates,
 )
 from app.learners.learner import Learner, loss_after_adapting
@@ -47,8 +47,10 @@ def anil(options: AnilOptions, network: Network, loss: Loss, num_train_classes: 
         start = start_head(options, leaves, support, lambda: features_SF)
         seen_SF = features_SF.detach() if options.first_order else features_SF
 
+        mean_loss = support_loss(loss, support)
+
         def loss_of(params: Tree) -> Tensor:
-            return head_loss(loss, support, params, seen_SF)
+            return mean_loss(params, seen_SF)
 
         return adapt_from(start, loss_of, options, meta, support, settings)
 

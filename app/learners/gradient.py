@@ -12,7 +12,7 @@ from app.episode import MetaParams, Settings, Support, TaskParams, Trace, Tree
 from app.learners.head_start import LOG_SCALE, class_means_head, initial_log_scale
 from app.learners.inner_loop import initial_rates, inner_loop, scaled_rates
 from app.learners.learner import Traits
-from app.learners.losses import Loss, mask_classes, masked_mean
+from app.learners.losses import Loss, mask_classes, row_weights
 from app.networks.network import Network, head
 from app.trees import merge
 
@@ -75,10 +75,15 @@ def start_head(
     return class_means_head(features(), targets, row_mask, class_mask, leaves[LOG_SCALE])
 
 
-def head_loss(loss: Loss, support: Support, params: Tree, features_SF: Float[Tensor, "S F"]) -> Float[Tensor, ""]:
-    """Return the mean loss of the support rows that count."""
-    outputs_SO = _masked(head(params, features_SF), support.class_mask)
-    return masked_mean(loss.rows(outputs_SO, support.targets), support.row_mask)
+def support_loss(loss: Loss, support: Support) -> Callable[[Tree, Tensor], Tensor]:
+    """Return (params, features_SF) -> the mean loss of the support rows that count."""
+    weights_S = row_weights(support.row_mask)
+
+    def mean_loss(params: Tree, features_SF: Float[Tensor, "S F"]) -> Float[Tensor, ""]:
+        losses_S = loss.rows(_masked(head(params, features_SF), support.class_mask), support.targets)
+        return torch.dot(losses_S, weights_S.to(losses_S.dtype))
+
+    return mean_loss
 
 
 def adapt_from(
@@ -91,7 +96,7 @@ def adapt_from(
 ) -> tuple[TaskParams, Trace]:
     """Return where the inner loop leads from `start`: the leaves it changed, and the class mask where there is one."""
     rates = scaled_rates(meta, start, settings.rate_scale)
-    params, trace = inner_loop(loss_of, start, rates, settings.steps, first_order=options.first_order)
+    params, trace = inner_loop(loss_of, start, rates, settings, first_order=options.first_order)
     leaves = merge(meta.fixed, meta.trained)
     changed = {name: leaf for name, leaf in params.items() if leaf is not leaves.get(name)}
     classes = {CLASS_MASK: support.class_mask} if support.class_mask.shape[0] else {}

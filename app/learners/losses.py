@@ -39,8 +39,12 @@ DEFAULT_LOSS: Mapping[OutputKind, str] = {"regression": "squared", "classificati
 
 def masked_mean(values_R: Float[Tensor, "R"], row_mask_R: Bool[Tensor, "R"]) -> Float[Tensor, ""]:
     """Return the mean over the rows that count; 0 when none does."""
-    kept_R = torch.where(row_mask_R, values_R, 0.0)
-    return kept_R.sum() / row_mask_R.sum().clamp(min=1)
+    return torch.dot(values_R, row_weights(row_mask_R).to(values_R.dtype))
+
+
+def row_weights(row_mask_R: Bool[Tensor, "R"]) -> Float[Tensor, "R"]:
+    """Return equal weights that sum to 1 over the rows that count, and 0 elsewhere."""
+    return row_mask_R / row_mask_R.sum().clamp(min=1)
 
 
 def mask_classes(logits_RN: Float[Tensor, "R N"], class_mask_N: Bool[Tensor, "N"]) -> Float[Tensor, "R N"]:

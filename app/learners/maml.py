@@ -16,10 +16,10 @@ from app.learners.gradient import (
     GradientOptions,
     adapt_from,
     gradient_traits,
-    head_loss,
     predictor,
     start_head,
     start_leaves,
+    support_loss,
     with_rates,
 )
 from app.learners.learner import Adapt, Learner, loss_after_adapting
@@ -55,8 +55,10 @@ def adapt_all_leaves(options: GradientOptions, network: Network, loss: Loss) -> 
         new_head = start_head(options, leaves, support, lambda: network.features(leaves, support.inputs))
         start = merge({name: leaf for name, leaf in leaves.items() if name.startswith("body.")}, new_head)
 
+        mean_loss = support_loss(loss, support)
+
         def loss_of(params: Tree) -> Tensor:
-            return head_loss(loss, support, params, network.features(params, support.inputs))
+            return mean_loss(params, network.features(params, support.inputs))
 
         return adapt_from(start, loss_of, options, meta, support, settings)
 

@@ -46,5 +46,7 @@ def read_omniglot(path: Path) -> LabelledData:
 def _picture(archive: zipfile.ZipFile, name: str) -> npt.NDArray[np.uint8]:
     try:
         return decode_picture(archive.read(name), SHAPE, MAX_PIXELS)
-    except (InnerloopError, zlib.error) as error:
-        raise ValueError(f"{name}: {error}") from error
+    except InnerloopError as error:
+        raise ValueError(f"{name}: {error.detail}") from error
+    except zlib.error as error:
+        raise ValueError(f"{name}: its deflated data is damaged: {error}") from error

@@ -32,7 +32,7 @@ def evaluate(
 @torch.no_grad()
 def task_metrics(learner: Learner, meta: MetaParams, episodes: Episode, steps: int, rate_scale: float = 1.0) -> Metrics:
     """Return each metric [T] of the query rows of each task."""
-    settings = Settings(steps, torch.tensor(rate_scale, device=episodes.query.inputs.device))
+    settings = Settings(steps, torch.tensor(rate_scale, device=episodes.query.inputs.device), traces_end=False)
 
     def of_task(episode: Episode) -> Metrics:
         task_params, _ = learner.adapt(meta, episode.support, settings, NO_NOISE)

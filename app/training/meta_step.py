@@ -16,7 +16,7 @@ def meta_gradient(
     does not reach gets a gradient of zeros. Nothing given is changed.
     """
     trained = {name: leaf.detach().requires_grad_() for name, leaf in meta.trained.items()}
-    settings = Settings(steps, torch.ones((), device=progress.device))
+    settings = Settings(steps, torch.ones((), device=progress.device), traces_end=False)
 
     def task_loss(episode: Episode) -> tuple[Tensor, Metrics]:
         return learner.meta_loss(MetaParams(trained, meta.fixed), episode, settings, NO_NOISE, progress)

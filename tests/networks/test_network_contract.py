@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.networks.network import Network, leaf_shapes, outputs
+from app.networks.network import Network, leaf_kinds, outputs
 from app.networks.registry import build_network
 from app.trees import stack
 
@@ -78,7 +78,8 @@ def test_initial_leaves_depend_on_the_generator_alone(case: Case) -> None:
 @every_network
 def test_shapes_are_known_without_making_the_leaves(case: Case) -> None:
     network = case.network()
-    assert leaf_shapes(network.init) == {name: tuple(leaf.shape) for name, leaf in params_of(network).items()}
+    made = {name: (tuple(leaf.shape), leaf.dtype) for name, leaf in params_of(network).items()}
+    assert leaf_kinds(network.init) == made
 
 
 @every_network

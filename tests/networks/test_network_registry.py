@@ -1,9 +1,10 @@
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
-from app.networks.network import leaf_shapes
+from app.networks.network import leaf_kinds
 from app.networks.registry import NETWORKS, build_network
 
 
@@ -42,4 +43,4 @@ def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
 
 def test_shapes_of_the_largest_network_take_no_memory() -> None:
     network = build_network({"kind": "mlp", "hidden": [4096] * 16}, (4096,), 1)
-    assert leaf_shapes(network.init)["body.15.weight"] == (4096, 4096)
+    assert leaf_kinds(network.init)["body.15.weight"] == ((4096, 4096), torch.float32)
