@@ -4,6 +4,7 @@ The loop keeps the parameters in a dictionary and takes `torch.autograd.grad` ta
 Both in one run, in turn; medians.
 """
 
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -69,14 +70,19 @@ def forward(params: Tree, x: torch.Tensor) -> torch.Tensor:
 
 
 def in_turn(works: list[Callable[[], object]]) -> list[float]:
-    """Return the median milliseconds of each, run one after the other in every round."""
+    """Return the median milliseconds of each, run one after the other in every round.
+
+    As in timeit, the garbage collector rests meanwhile: how long it takes depends on what else was imported.
+    """
     times: list[list[float]] = [[] for _ in works]
+    gc.disable()
     for round_ in range(WARM_UP + ROUNDS):
         for work, taken in zip(works, times, strict=True):
             start = time.perf_counter()
             work()
             if round_ >= WARM_UP:
                 taken.append((time.perf_counter() - start) * 1e3)
+    gc.enable()
     return [statistics.median(taken) for taken in times]
 
 
