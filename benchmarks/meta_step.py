@@ -4,7 +4,6 @@ The loop keeps the parameters in a dictionary and takes `torch.autograd.grad` ta
 Both in one run, in turn; medians.
 """
 
-import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from app.training.meta_step import meta_gradient
 from benchmarks.results import Figure, show
 
 COMMAND = "python -m benchmarks.meta_step"
-NUM_TASKS, RATE, ROUNDS, WARM_UP = 25, 0.01, 200, 20
+NUM_TASKS, RATE, ROUNDS, WARM_UP, CALLS = 25, 0.01, 40, 4, 10
 
 
 def main() -> list[Figure]:
@@ -70,19 +69,15 @@ def forward(params: Tree, x: torch.Tensor) -> torch.Tensor:
 
 
 def in_turn(works: list[Callable[[], object]]) -> list[float]:
-    """Return the median milliseconds of each, run one after the other in every round.
-
-    As in timeit, the garbage collector rests meanwhile: how long it takes depends on what else was imported.
-    """
+    """Return the median milliseconds of each; each round gives each a turn of several calls, as training makes."""
     times: list[list[float]] = [[] for _ in works]
-    gc.disable()
     for round_ in range(WARM_UP + ROUNDS):
         for work, taken in zip(works, times, strict=True):
             start = time.perf_counter()
-            work()
+            for _ in range(CALLS):
+                work()
             if round_ >= WARM_UP:
-                taken.append((time.perf_counter() - start) * 1e3)
-    gc.enable()
+                taken.append((time.perf_counter() - start) * 1e3 / CALLS)
     return [statistics.median(taken) for taken in times]
 
 
