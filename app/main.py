@@ -51,10 +51,13 @@ def create_app(context: Context) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     context: Context = app.state.context
     purging = asyncio.create_task(_purge_forever(context))
-    yield
-    purging.cancel()
-    await to_thread.run_sync(context.engine.close)
-    await to_thread.run_sync(context.store.close)
+    try:
+        yield
+    finally:
+        purging.cancel()
+        await asyncio.gather(purging, return_exceptions=True)
+        await to_thread.run_sync(context.engine.close)
+        await to_thread.run_sync(context.store.close)
 
 
 def make_context(settings: Settings) -> Context:
@@ -114,10 +117,15 @@ async def _purge_forever(context: Context) -> None:
             await to_thread.run_sync(_purge, context)
         except InnerloopError as error:  # the store may be away for a while
             log.warning("expired tasks were not deleted", reason=error.detail)
+        except Exception as error:
+            log.error("expired tasks were not deleted", exc_info=error)
 
 
 def _purge(context: Context) -> None:
+    """Delete what has expired from store and cache, and from the cache what other replicas deleted or pruned."""
     moment = now()
     while context.store.purge_expired(now=moment):
         pass
+    cached = context.engine.cached_tasks()
+    context.engine.forget_revisions({*cached} - context.store.stored_revisions(cached, now=moment))
     context.store.purge_answers(before=moment - timedelta(seconds=context.settings.idempotency_ttl_seconds))

@@ -25,7 +25,9 @@ class Settings(BaseSettings):
         "NORMAL", description="What was answered survives kill -9; with FULL a power cut too"
     )
     models_dir: Path = Field(REPOSITORY / "models", description="Shipped models, registered at start")
-    default_model: str = Field("sinusoid", description="Model of a new task that names none")
+    default_model: str = Field(
+        "sinusoid", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Model of a new task that names none"
+    )
     device: str = Field("auto", description="`cpu`, `cuda`, `cuda:1`; `auto` is a GPU where there is one")
     compute_threads: int = Field(0, ge=0, description="CPU threads of a computation; 0 is half the cores")
     task_cache_bytes: int = Field(256 * MIB, ge=0, description="Adapted parameters kept on the device")

@@ -1,6 +1,7 @@
 """Names of log fields, the shape of log lines, and the id of a request."""
 
 import logging
+import sys
 import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -22,7 +23,7 @@ def configure_logging(log_format: Literal["text", "json"], level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(file=None),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
 
 

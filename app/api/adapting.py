@@ -37,17 +37,22 @@ class Outcome:
 async def adapt_task(context: Context, caller: Caller, request: AdaptRequest) -> Outcome:
     """Adapt, store and answer; calls for one task run one after the other."""
     task_id = request.task_id or uuid.uuid4().hex
-    async with context.task_locks.holding((caller.tenant, task_id)):
+    async with context.task_locks.holding((caller.tenant, task_id), caller.deadline):
         for attempt in range(1, MAX_TRIES + 1):
-            prepared = await to_thread.run_sync(prepare, context, caller, request, task_id)
             try:
-                if prepared.cached:
-                    return await _answer_again(context, caller, request, prepared)
-                return await _answer_anew(context, caller, request, prepared)
-            except (RevisionConflict, TaskNotFound, RevisionNotFound):  # changed or deleted meanwhile
-                if request.if_revision is not None or attempt == MAX_TRIES:
+                return await _adapt_once(context, caller, request, task_id)
+            except (RevisionConflict, RevisionNotFound, TaskNotFound) as error:  # changed, pruned or deleted meanwhile
+                no_task_to_append_to = request.append and isinstance(error, TaskNotFound)
+                if attempt == MAX_TRIES or request.if_revision is not None or no_task_to_append_to:
                     raise
     raise AssertionError("the loop returns or raises")
+
+
+async def _adapt_once(context: Context, caller: Caller, request: AdaptRequest, task_id: str) -> Outcome:
+    prepared = await to_thread.run_sync(prepare, context, caller, request, task_id)
+    if prepared.cached:
+        return await _answer_again(context, caller, request, prepared)
+    return await _answer_anew(context, caller, request, prepared)
 
 
 async def _answer_anew(context: Context, caller: Caller, request: AdaptRequest, prepared: Prepared) -> Outcome:

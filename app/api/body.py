@@ -9,7 +9,7 @@ import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from app.api.problems import invalid_request
+from app.api.problems import MAX_FIELDS, invalid_request
 from innerloop.errors import BodyTooLarge, InvalidRequest, NotFinite, NotJson, UnsupportedMediaType
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -38,6 +38,9 @@ def parsed(body: bytes, model: type[Body]) -> Body:
     document = _json(body)
     if not isinstance(document, dict):
         raise InvalidRequest(f"the body is a JSON {_json_name(document)}; an object is expected")
+    for name, part in [("the body", document), *document.items()]:
+        if isinstance(part, dict) and len(part) > MAX_FIELDS:
+            raise InvalidRequest(f"{name[:64]} has {len(part)} fields; no object of the contract has as many")
     try:
         return model.model_validate(document)
     except ValidationError as error:
@@ -90,4 +93,4 @@ def _check_media_type(request: Request) -> None:
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the body is larger than {max_bytes} bytes (max_body_bytes in GET /limits)")
+    return BodyTooLarge(f"the body is larger than the {max_bytes} bytes that are taken here")

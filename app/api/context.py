@@ -1,6 +1,7 @@
 """What every route works with, made once by the composition root."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from fastapi import Depends, Request
 from app.engine.engine import Engine
 from app.settings import Settings
 from app.store import Store
+from innerloop.errors import DeadlineExceeded
 from innerloop.wire import Limits
 
 DEFAULT_TENANT = "default"
@@ -39,17 +41,29 @@ class KeyedLocks:
         self._locks: dict[Hashable, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def holding(self, key: Hashable) -> AsyncIterator[None]:
-        """Let one holder of `key` in at a time."""
+    async def holding(self, key: Hashable, deadline: float | None) -> AsyncIterator[None]:
+        """Let one holder of `key` in at a time; DeadlineExceeded at `deadline`, a moment of time.monotonic()."""
         lock, users = self._locks.get(key, (asyncio.Lock(), 0))
         self._locks[key] = (lock, users + 1)
         try:
-            async with lock:
+            await _acquired(lock, deadline)
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             _, users = self._locks.pop(key)
             if users > 1:
                 self._locks[key] = (lock, users - 1)
+
+
+async def _acquired(lock: asyncio.Lock, deadline: float | None) -> None:
+    remaining = None if deadline is None else deadline - time.monotonic()
+    try:
+        async with asyncio.timeout(remaining):
+            await lock.acquire()
+    except TimeoutError as error:
+        raise DeadlineExceeded("X-Request-Timeout-Ms passed while an earlier call for this task ran") from error
 
 
 def limits_of(settings: Settings) -> Limits:

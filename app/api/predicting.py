@@ -15,7 +15,11 @@ from app.engine.worker import Timed
 from app.episode import TaskParams
 from app.store import Classes
 from app.trees import from_bytes
+from innerloop.errors import RevisionNotFound
 from innerloop.wire import PredictRequest
+
+MAX_TRIES = 5
+"""The latest revision may be pruned between reading its number and its weights; then there is a later one."""
 
 
 class Prepared(NamedTuple):
@@ -41,6 +45,16 @@ async def predict(
 
 
 def _by_task(context: Context, tenant: str, request: PredictRequest) -> Prepared:
+    for _ in range(MAX_TRIES):
+        try:
+            return _by_revision(context, tenant, request)
+        except RevisionNotFound:
+            if request.revision is not None:
+                raise
+    return _by_revision(context, tenant, request)
+
+
+def _by_revision(context: Context, tenant: str, request: PredictRequest) -> Prepared:
     assert request.task_id is not None
     revision = context.store.revision(tenant, request.task_id, request.revision, now=now())
     chosen = loaded_model(context, revision.model, revision.model_version)

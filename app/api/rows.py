@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -39,11 +38,13 @@ def numbers(value: list[Any], where: str, shape: tuple[int, ...], model: str) ->
     """Return nested lists as [R, *shape] float32; ShapeMismatch, InvalidRequest or NotFinite when they are not that."""
     if not value:
         return _empty(shape)
+    if not _only_numbers(value, len(shape)):
+        raise _first_wrong(value, where, shape, model)
     try:
         array = np.array(value)
     except (ValueError, OverflowError):  # ragged
         raise _first_wrong(value, where, shape, model) from None
-    if array.shape[1:] != shape or not _only_numbers(value, len(shape)):
+    if array.shape[1:] != shape:
         raise _first_wrong(value, where, shape, model)
     with np.errstate(over="ignore"):
         single: Array = array.astype(np.float32)
@@ -91,10 +92,15 @@ def _check_finite(array: Array, where: str) -> None:
 
 
 def _only_numbers(value: list[Any], depth: int) -> bool:
-    """Tell whether the leaves are numbers: numpy takes booleans and, among strings, numbers for text."""
-    leaves: Iterable[Any] = value
+    """Tell whether lists of lists hold numbers alone.
+
+    Looked at before numpy does, which takes booleans for numbers and makes every number as wide as the longest text.
+    """
+    leaves = value
     for _ in range(depth):
-        leaves = chain.from_iterable(leaves)
+        if not set(map(type, leaves)) <= {list}:
+            return False
+        leaves = list(chain.from_iterable(leaves))
     return set(map(type, leaves)) <= {int, float}
 
 

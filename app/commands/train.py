@@ -63,8 +63,8 @@ def train(
         raise typer.BadParameter(error.detail) from error
     start = time.monotonic()
     best = _run(planned, torch.device(device))
-    if best is None:
-        console.print("[red]stopped before the first validation; nothing was written[/red]")
+    if best is None or not best.best_iteration:
+        console.print("[red]ended without a validation that is finite; nothing was written[/red]")
         raise typer.Exit(1)
     seconds = round(time.monotonic() - start, 1)
     card = _completed(planned, wanted, best, datasets, _provenance(wanted, paths, best, seconds, device))

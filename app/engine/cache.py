@@ -52,6 +52,11 @@ class ByteCache(Generic[Value]):
             while self._num_bytes > self._max_bytes:
                 self._drop(next(iter(self._values)))
 
+    def held_keys(self) -> list[Hashable]:
+        """Return the keys held now."""
+        with self._lock:
+            return list(self._values)
+
     def discard(self, chosen: Callable[[Hashable], bool]) -> None:
         """Forget every value whose key is `chosen`."""
         with self._lock:

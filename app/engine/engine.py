@@ -1,6 +1,6 @@
 """The door to the device: whoever wants a task adapted or predicted asks here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,8 @@ from app.engine.worker import DeviceWorker, Timed
 from app.episode import Query, Support, TaskParams
 from app.learners.model import Model
 from app.trees import num_bytes, to_device
+
+ENTRY_BYTES = 1024
 
 LoadModel = Callable[[str, int], Model]
 """(name, version) -> the model, on any device."""
@@ -55,7 +57,7 @@ class Engine:
         self._load_model = load_model
         self._worker = DeviceWorker(str(device), max_depth, lambda: torch.set_num_threads(compute_threads))
         self._models: ByteCache[Model] = ByteCache(model_cache_bytes, _model_bytes)
-        self._tasks: ByteCache[TaskParams] = ByteCache(cache_bytes, num_bytes)
+        self._tasks: ByteCache[TaskParams] = ByteCache(cache_bytes, _task_bytes)
 
     @property
     def queue_depth(self) -> int:
@@ -75,6 +77,14 @@ class Engine:
     def keep_task_params(self, key: TaskKey, task_params: TaskParams) -> None:
         """Cache parameters that were just made."""
         self._tasks.put(key, task_params)
+
+    def cached_tasks(self) -> list[TaskKey]:
+        """Return what is cached of tasks."""
+        return [key for key in self._tasks.held_keys() if isinstance(key, TaskKey)]
+
+    def forget_revisions(self, keys: Collection[TaskKey]) -> None:
+        """Drop revisions that are no longer stored."""
+        self._tasks.discard(lambda key: key in keys)
 
     def forget_task(self, tenant: str, task_id: str) -> None:
         """Drop what is cached of a task that was deleted."""
@@ -140,6 +150,11 @@ class Engine:
         if validation is None:
             return None
         return executor.judge(work.model, work.support, task_params, validation, device=self.device)
+
+
+def _task_bytes(task_params: TaskParams) -> int:
+    """Count what an entry costs beside its numbers, too: a task of 0 steps has none, and must not stay for ever."""
+    return num_bytes(task_params) + ENTRY_BYTES
 
 
 def _model_bytes(model: Model) -> int:

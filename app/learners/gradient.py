@@ -11,7 +11,7 @@ from torch import Tensor
 from app.episode import MetaParams, Settings, Support, TaskParams, Trace, Tree
 from app.learners.head_start import LOG_SCALE, class_means_head, initial_log_scale
 from app.learners.inner_loop import initial_rates, inner_loop, scaled_rates
-from app.learners.learner import Traits
+from app.learners.learner import Adapt, Traits
 from app.learners.losses import Loss, mask_classes, row_weights
 from app.networks.network import Network, head
 from app.trees import merge
@@ -101,6 +101,24 @@ def adapt_from(
     changed = {name: leaf for name, leaf in params.items() if leaf is not leaves.get(name)}
     classes = {CLASS_MASK: support.class_mask} if support.class_mask.shape[0] else {}
     return merge(changed, classes), trace
+
+
+def adapt_all_leaves(options: GradientOptions, network: Network, loss: Loss) -> Adapt:
+    """Return the `adapt` that moves body and head."""
+
+    def adapt(meta: MetaParams, support: Support, settings: Settings, noise: Tree) -> tuple[TaskParams, Trace]:
+        leaves = merge(meta.fixed, meta.trained)
+        new_head = start_head(options, leaves, support, lambda: network.features(leaves, support.inputs))
+        start = merge({name: leaf for name, leaf in leaves.items() if name.startswith("body.")}, new_head)
+
+        mean_loss = support_loss(loss, support)
+
+        def loss_of(params: Tree) -> Tensor:
+            return mean_loss(params, network.features(params, support.inputs))
+
+        return adapt_from(start, loss_of, options, meta, support, settings)
+
+    return adapt
 
 
 def predictor(network: Network) -> Callable[[MetaParams, TaskParams, Tensor], Tensor]:

@@ -8,24 +8,20 @@ learned rates (one a tensor; after Antoniou et al. 2019, section 4) and a head t
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from app.episode import MetaParams, Settings, Support, TaskParams, Trace, Tree
+from app.episode import MetaParams
 from app.learners.gradient import (
     HEAD_LEAVES,
     GradientOptions,
-    adapt_from,
+    adapt_all_leaves,
     gradient_traits,
     predictor,
-    start_head,
     start_leaves,
-    support_loss,
     with_rates,
 )
-from app.learners.learner import Adapt, Learner, loss_after_adapting
+from app.learners.learner import Learner, loss_after_adapting
 from app.learners.losses import Loss
 from app.networks.network import Network
-from app.trees import merge
 
 
 class MamlOptions(GradientOptions):
@@ -45,21 +41,3 @@ def maml(options: MamlOptions, network: Network, loss: Loss, num_train_classes: 
         return with_rates(options, leaves, {}, adapted)
 
     return Learner(traits, loss, init, adapt, predict, loss_after_adapting(adapt, predict, loss))
-
-
-def adapt_all_leaves(options: GradientOptions, network: Network, loss: Loss) -> Adapt:
-    """Return the `adapt` that moves body and head."""
-
-    def adapt(meta: MetaParams, support: Support, settings: Settings, noise: Tree) -> tuple[TaskParams, Trace]:
-        leaves = merge(meta.fixed, meta.trained)
-        new_head = start_head(options, leaves, support, lambda: network.features(leaves, support.inputs))
-        start = merge({name: leaf for name, leaf in leaves.items() if name.startswith("body.")}, new_head)
-
-        mean_loss = support_loss(loss, support)
-
-        def loss_of(params: Tree) -> Tensor:
-            return mean_loss(params, network.features(params, support.inputs))
-
-        return adapt_from(start, loss_of, options, meta, support, settings)
-
-    return adapt

@@ -10,10 +10,17 @@ import torch
 from torch import Tensor
 
 from app.episode import Episode, MetaParams, Settings, Tree
-from app.learners.gradient import HEAD_LEAVES, GradientOptions, gradient_traits, predictor, start_leaves, with_rates
+from app.learners.gradient import (
+    HEAD_LEAVES,
+    GradientOptions,
+    adapt_all_leaves,
+    gradient_traits,
+    predictor,
+    start_leaves,
+    with_rates,
+)
 from app.learners.learner import Learner, Metrics
 from app.learners.losses import Loss, accuracy, masked_mean
-from app.learners.maml import adapt_all_leaves
 from app.networks.initial import kaiming_uniform
 from app.networks.network import Network, outputs
 from app.trees import merge, prefixed, subtree

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 Json: TypeAlias = dict[str, Any]
 Classes: TypeAlias = list[str] | list[int]
 Authority: TypeAlias = Literal["weights", "support"]
+RevisionKey: TypeAlias = tuple[str, str, int]
 Blob: TypeAlias = bytes  # where a field is called `bytes`, the type needs another name
 
 

@@ -1,15 +1,18 @@
 """Revisions: queries inside a transaction that the caller holds. Those of an expired task are not there."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.store.pages import check_limit, number_after, page_of
-from app.store.records import Blob, Revision, RevisionData
+from app.store.records import Blob, Revision, RevisionData, RevisionKey
 from app.store.tables import RevisionRow, TaskRow, storable
 from app.store.tasks import live, no_task, of_task
 from innerloop.errors import RevisionNotFound, TaskNotFound
+
+KEYS_PER_QUERY = 200  # three parameters each; SQLite takes 32 766
 
 
 def revisions(
@@ -66,6 +69,18 @@ def revision_weights(session: Session, tenant: str, task_id: str, now: datetime,
     if weights is None:
         raise _missing(session, tenant, task_id, now, number)
     return weights
+
+
+def stored(session: Session, keys: Sequence[RevisionKey], now: datetime) -> set[RevisionKey]:
+    """Return those of `keys` that are stored and whose task is live."""
+    key = tuple_(RevisionRow.tenant, RevisionRow.task_id, RevisionRow.revision)
+    query = select(RevisionRow.tenant, RevisionRow.task_id, RevisionRow.revision).join(TaskRow, of_task(RevisionRow))
+    found: set[RevisionKey] = set()
+    for start in range(0, len(keys), KEYS_PER_QUERY):
+        chunk = [tuple(one) for one in keys[start : start + KEYS_PER_QUERY]]
+        rows = session.execute(query.where(live(now), key.in_(chunk)))
+        found |= {(tenant, task_id, number) for tenant, task_id, number in rows}
+    return found
 
 
 def revision_record(row: RevisionRow, expires_at: datetime | None) -> Revision:

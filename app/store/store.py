@@ -6,6 +6,7 @@ Moments are aware, `now` is the caller's clock. Pages are (rows, cursor of the n
 `limit` from 1 to 500; InvalidRequest for another one and for a cursor of something else.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 
@@ -25,6 +26,7 @@ from app.store.records import (
     NewRevision,
     Revision,
     RevisionData,
+    RevisionKey,
     Task,
 )
 
@@ -196,6 +198,11 @@ class Store:
         """Return a revision, the latest for None; TaskNotFound, RevisionNotFound."""
         with self._database.read() as session:
             return revisions.revision(session, tenant, task_id, now, revision)
+
+    def stored_revisions(self, keys: Sequence[RevisionKey], *, now: datetime) -> set[RevisionKey]:
+        """Return those of `keys`, each (tenant, task id, revision), that are stored and whose task is live."""
+        with self._database.read() as session:
+            return revisions.stored(session, keys, now)
 
     def revision_data(self, tenant: str, task_id: str, revision: int | None = None, *, now: datetime) -> RevisionData:
         """Return a revision with its support rows and weights, read at one moment, as `revision` does."""

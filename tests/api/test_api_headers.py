@@ -14,7 +14,7 @@ from tests.api.service import Service
 
 BODY = {"support": sine(3)}
 HEAVY = {"support": sine(1000), "steps": 100, "learning_rate": 0.001, "inputs": [[0.0]]}
-"""Some tenths of a second on the device, and nothing stored."""
+"""A tenth of a second on the device, or less, and nothing stored."""
 MADE_ID = re.compile(r"[A-Za-z0-9-]{16,64}")
 
 
@@ -52,8 +52,8 @@ def test_a_time_limit_that_suffices_changes_nothing(http: httpx.Client) -> None:
 
 
 def test_work_that_waits_past_its_time_is_never_done(http: httpx.Client, task_id: str) -> None:
-    with ThreadPoolExecutor(6) as threads:
-        heavy = [threads.submit(http.post, "/predict", json=HEAVY) for _ in range(6)]
+    with ThreadPoolExecutor(24) as threads:
+        heavy = [threads.submit(http.post, "/predict", json=HEAVY) for _ in range(24)]
         time.sleep(0.3)
         late = [
             http.post("/adapt", json={**BODY, "task_id": task_id}, headers={"X-Request-Timeout-Ms": "100"}),
@@ -62,7 +62,7 @@ def test_work_that_waits_past_its_time_is_never_done(http: httpx.Client, task_id
         assert not all(future.done() for future in heavy), "the device was free again: make HEAVY heavier"
     for response in late:
         problem_of(response, 504, "deadline-exceeded")
-    assert [future.result().status_code for future in heavy] == [200] * 6
+    assert [future.result().status_code for future in heavy] == [200] * 24
     problem_of(http.get(f"/tasks/{task_id}"), 404, "task-not-found")
     assert adapt(http, task_id=task_id).revision == 1
 

@@ -132,3 +132,17 @@ async def test_adapting_and_predicting_in_one_equals_one_after_the_other() -> No
         assert torch.equal((await engine.adapt_and_predict(work, inputs, None)).result, apart)
     finally:
         engine.close()
+
+
+async def test_tasks_without_numbers_do_not_pile_up_in_the_cache() -> None:
+    model = model_of_kind("regression")
+    engine = Engine(CPU, lambda name, version: model, cache_bytes=8 * 1024, model_cache_bytes=0, max_depth=8)
+    try:
+        for number in range(100):
+            engine.keep_task_params(TaskKey("default", f"task-{number}", 1), {})
+        kept = engine.cached_tasks()
+        assert len(kept) == 8
+        engine.forget_revisions(kept[:3])
+        assert engine.cached_tasks() == kept[3:]
+    finally:
+        engine.close()

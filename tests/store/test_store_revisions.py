@@ -171,3 +171,13 @@ def _statements() -> Iterator[list[str]]:
         yield statements
     finally:
         event.remove(Engine, "before_cursor_execute", collect)
+
+
+def test_stored_revisions_are_those_of_live_tasks(store: Store, add: Add, now: datetime) -> None:
+    add("a")
+    add("a", latest=1)
+    add("b", ttl_seconds=1)
+    keys = [("default", "a", 1), ("default", "a", 2), ("default", "a", 3), ("default", "b", 1), ("other", "a", 1)]
+    assert store.stored_revisions(keys, now=now) == {*keys[:2], keys[3]}
+    assert store.stored_revisions(keys, now=now + timedelta(seconds=2)) == {*keys[:2]}
+    assert store.stored_revisions([], now=now) == set()

@@ -11,6 +11,8 @@ from app.card import Card
 from app.store import Model, ModelVersion
 from innerloop.wire import ModelInfo, ModelVersionInfo, Page, PromoteRequest
 
+MAX_PROMOTE_BYTES = 1024 * 1024
+
 router = APIRouter(prefix="/models", tags=["models"])
 
 
@@ -29,7 +31,7 @@ def get_model(context: InContext, name: Name) -> ModelInfo:
 @router.post("/{name}/promote", openapi_extra=json_body(PromoteRequest))
 async def promote(request: Request, context: InContext, name: Name) -> ModelInfo:
     """Make a version the active one; also the way back."""
-    wanted = parsed(await read_body(request, context.limits.max_body_bytes), PromoteRequest)
+    wanted = parsed(await read_body(request, MAX_PROMOTE_BYTES), PromoteRequest)
     return model_info(await to_thread.run_sync(context.store.promote, name, wanted.version))
 
 
