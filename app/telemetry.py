@@ -13,7 +13,11 @@ REQUEST_ID = "request_id"
 
 def configure_logging(log_format: Literal["text", "json"], level: str) -> None:
     """Write log lines of `level` and above to standard error: readable, or one JSON object each."""
-    renderer: Any = structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -91,7 +91,7 @@ def _run(planned: PlannedRun, device: torch.device) -> RunProgress | None:
                 _show(bar, task, state, planned.plan.meta_batch_size / (time.monotonic() - start))
                 last = state if state.validation else last
         except KeyboardInterrupt:
-            bar.console.print("stopped early; the best initialisation so far is kept")
+            bar.console.print("stopped early")
         except TrainingDiverged as error:
             bar.console.print(f"[red]{error}[/red]; a lower meta_learning_rate or clip_norm may help")
     return last

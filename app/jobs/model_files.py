@@ -57,7 +57,9 @@ def model_of(files: ModelFiles) -> Model:
 
 
 def shipped_models(folder: Path) -> list[ModelFiles]:
-    """Return every model of a folder, by name; none when there is no such folder."""
+    """Return every model of a folder, by name; ValueError when there is no such folder."""
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder} to take models from (MODELS_DIR)")
     return [read_model_files(path) for path in sorted(folder.glob("*.safetensors"))]
 
 

@@ -24,7 +24,7 @@ class DistributionKind(NamedTuple):
 def labelled_split(options: LabelledOptions, split: Split, datasets: Datasets) -> Distribution:
     """Return one split of a data set at hand; rotations and distortion are for training alone."""
     if options.dataset not in datasets:
-        raise ValueError(f"data set {options.dataset!r} is not at hand; there are {sorted(datasets)}")
+        raise ValueError(f"data set {options.dataset!r} is not at hand; name it with --data {options.dataset}=PATH")
     changes = (
         {
             "ways": options.training_ways or options.ways,

@@ -60,8 +60,9 @@ def test_shipped_models_are_those_of_the_folder_by_name(tmp_path: Path) -> None:
     assert [files.card.name for files in shipped_models(tmp_path)] == ["a", "b", "c"]
 
 
-def test_no_folder_ships_no_models(tmp_path: Path) -> None:
-    assert shipped_models(tmp_path / "none") == []
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="MODELS_DIR"):
+        shipped_models(tmp_path / "none")
 
 
 @pytest.mark.parametrize("missing", ["mine.json", "mine.safetensors"])

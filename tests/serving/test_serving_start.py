@@ -45,6 +45,7 @@ def test_an_open_address_is_served_when_it_is_meant(tmp_path: Path) -> None:
         ({"DATABASE_URL": "postgresql://127.0.0.1:1/nobody"}, "cannot start"),
         ({"DATA_DIR": "/dev/null/nowhere"}, "cannot start"),
         ({"DEVICE": "abacus"}, "cannot start"),
+        ({"MODELS_DIR": "/nowhere"}, "/nowhere"),
     ],
 )
 def test_what_cannot_start_says_why(tmp_path: Path, settings: dict[str, str], word: str) -> None:

@@ -31,7 +31,8 @@ def get_model(context: InContext, name: Name) -> ModelInfo:
 @router.post("/{name}/promote", openapi_extra=json_body(PromoteRequest))
 async def promote(request: Request, context: InContext, name: Name) -> ModelInfo:
     """Make a version the active one; also the way back."""
-    wanted = parsed(await read_body(request, MAX_PROMOTE_BYTES), PromoteRequest)
+    body = await read_body(request, min(MAX_PROMOTE_BYTES, context.limits.max_body_bytes))
+    wanted = parsed(body, PromoteRequest)
     return model_info(await to_thread.run_sync(context.store.promote, name, wanted.version))
 
 
