@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.store.foreign_errors import translated, unavailable
-from app.store.tables import IdempotentAnswerRow, ModelRow
+from app.store.tables import IdempotentAnswerRow
 from innerloop.errors import StoreFull, StoreUnavailable
 
 # A check writes this much: more than what a file or a relation usually has free within it.
@@ -43,11 +43,6 @@ class Database:
         """Open a transaction; it is committed at the end of the block and undone when the block raises."""
         with translated(), self._taking_turns(), self._writes.begin() as session:
             yield session
-
-    def ping(self) -> None:
-        """Return when the database answers a query; StoreUnavailable otherwise."""
-        with self.read() as session:
-            session.execute(select(ModelRow.name).limit(1))
 
     def check_writable(self) -> None:
         """Return when 64 KiB were just written and committed; StoreUnavailable or StoreFull otherwise.

@@ -1,15 +1,18 @@
 """Idempotent answers: queries inside a transaction that the caller holds."""
 
 from datetime import datetime
+from typing import TypeVar
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.store.documents import as_stored
 from app.store.foreign_errors import refused_as
-from app.store.records import IdempotentAnswer
+from app.store.records import IdempotentAnswer, NewAnswer
 from app.store.tables import IdempotentAnswerRow
 from innerloop.errors import IdempotencyInFlight
+
+R = TypeVar("R")
 
 
 def find(session: Session, tenant: str, route: str, key: str) -> IdempotentAnswer | None:
@@ -33,6 +36,23 @@ def add(session: Session, answer: IdempotentAnswer) -> None:
     session.add(row)
     with refused_as(_known(answer.key)):
         session.flush()
+
+
+def add_new(
+    session: Session, new: NewAnswer[R], made: R, *, tenant: str, task_id: str | None, created_at: datetime
+) -> None:
+    """Add the answer to the request that made a record; IdempotencyInFlight as `add`."""
+    answer = IdempotentAnswer(
+        tenant=tenant,
+        route=new.route,
+        key=new.key,
+        body_sha256=new.body_sha256,
+        status=new.status,
+        answer=new.answer_of(made),
+        task_id=task_id,
+        created_at=created_at,
+    )
+    add(session, answer)
 
 
 def refuse_known(session: Session, tenant: str, route: str, key: str) -> None:

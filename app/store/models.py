@@ -1,23 +1,43 @@
 """Models and their versions: queries inside a transaction that the caller holds."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
 from itertools import groupby
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.store.documents import as_stored
+from app.store.foreign_errors import refused_as
+from app.store.job_records import ANY_VERSION, ActiveVersionChanged, AnyVersion
 from app.store.pages import check_limit, key_after, page_of
 from app.store.records import Blob, Json, Model, ModelVersion
 from app.store.tables import ModelRow, ModelVersionRow, storable
-from innerloop.errors import ModelNotFound, VersionNotFound
+from innerloop.errors import ModelNotFound, VersionInUse, VersionNotFound
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """Hold what a new version is made of, its card as stored and its sha256, made before the transaction begins."""
+
+    name: str
+    card: Json
+    weights: Blob
+    sha256: str
+
+
+def hashed(name: str, card: Json, weights: Blob) -> NewVersion:
+    """Hash the weights of a new version."""
+    return NewVersion(name, as_stored(card), weights, sha256(weights).hexdigest())
 
 
 def models(session: Session, after: str | None, limit: int) -> tuple[list[Model], str | None]:
     """Return a page of models by name."""
     check_limit(limit)
-    query = select(ModelRow).order_by(ModelRow.name).limit(limit + 1)
+    query = select(ModelRow).where(_has_versions()).order_by(ModelRow.name).limit(limit + 1)
     name_after = key_after("models", after)
     if name_after is not None:
         query = query.where(ModelRow.name > name_after)
@@ -27,7 +47,7 @@ def models(session: Session, after: str | None, limit: int) -> tuple[list[Model]
 
 def model(session: Session, name: str) -> Model:
     """Return one model; ModelNotFound when there is none of that name."""
-    row = session.get(ModelRow, name)
+    row = session.scalar(select(ModelRow).where(ModelRow.name == name, _has_versions()))
     if row is None:
         raise _no_model(name)
     return _with_versions(session, [row])[0]
@@ -49,30 +69,32 @@ def model_weights(session: Session, name: str, version: int | None) -> Blob:
     return weights
 
 
-def find_equal(session: Session, name: str, card: Json, sha256: str) -> ModelVersion | None:
+def find_equal(session: Session, wanted: NewVersion) -> ModelVersion | None:
     """Return the oldest version of that name with these weights and an equal card."""
-    query = select(ModelVersionRow).filter_by(name=name, sha256=sha256).order_by(ModelVersionRow.version)
-    return next((_version_record(row) for row in session.scalars(query) if row.card == card), None)
+    query = select(ModelVersionRow).filter_by(name=wanted.name, sha256=wanted.sha256).order_by(ModelVersionRow.version)
+    return next((_version_record(row) for row in session.scalars(query) if row.card == wanted.card), None)
 
 
-def add_version(session: Session, name: str, card: Json, weights: Blob, sha256: str) -> ModelVersion:
-    """Add a version under the next number; the first one of a name becomes active."""
-    row = _locked_or_made(session, name)
-    equal = find_equal(session, name, card, sha256)  # another replica may have been first
+def add_version(session: Session, new: NewVersion, now: datetime, *, activate_first: bool = True) -> ModelVersion:
+    """Add a version under the next number, or find the equal one; the first one of a name becomes active if it may."""
+    row = _locked_or_made(session, new.name, now)
+    equal = find_equal(session, new)  # another replica may have been first
     if equal is not None:
         return equal
-    newest = session.scalar(select(func.max(ModelVersionRow.version)).filter_by(name=name)) or 0
+    row.last_version_ever += 1
     added = ModelVersionRow(
-        name=name,
-        version=newest + 1,
-        created_at=datetime.now(UTC),
-        card=card,
-        weights=weights,
-        sha256=sha256,
-        bytes=len(weights),
+        name=new.name,
+        version=row.last_version_ever,
+        created_at=now,
+        card=new.card,
+        weights=new.weights,
+        sha256=new.sha256,
+        bytes=len(new.weights),
     )
+    if not _num_versions(session, new.name):
+        row.created_at = now
     session.add(added)
-    if row.active_version is None:
+    if row.active_version is None and activate_first:
         row.active_version = added.version
     session.flush()
     return _version_record(added)
@@ -80,18 +102,53 @@ def add_version(session: Session, name: str, card: Json, weights: Blob, sha256: 
 
 def promote(session: Session, name: str, version: int) -> Model:
     """Make a version active; ModelNotFound, VersionNotFound."""
-    row = session.get(ModelRow, name, with_for_update=True)
-    if row is None:
-        raise _no_model(name)
+    row = _locked(session, name)
     row.active_version = model_version(session, name, version).version
     return _with_versions(session, [row])[0]
 
 
-def _locked_or_made(session: Session, name: str) -> ModelRow:
+def expect_active(session: Session, name: str, expected: int | AnyVersion | None, now: datetime) -> None:
+    """Keep the active version from changing until the transaction ends; ActiveVersionChanged when it is another."""
+    active = _locked_or_made(session, name, now).active_version
+    if expected not in (ANY_VERSION, active):
+        raise ActiveVersionChanged(f"expected version {expected} of {name} to be active, got {active}")
+
+
+def delete_version(session: Session, name: str, version: int) -> None:
+    """Delete a version; see `Store.delete_model_version`."""
+    row = _locked(session, name)
+    number = model_version(session, name, version).version
+    is_last = _num_versions(session, name) == 1
+    if row.active_version == number and not is_last:
+        raise VersionInUse(f"{name}@{number} is the active version; promote another one first")
+    used = VersionInUse(f"revisions of tasks were adapted from {name}@{number}; delete those tasks first")
+    with refused_as(used):
+        session.execute(delete(ModelVersionRow).filter_by(name=name, version=number))
+    if is_last:
+        row.active_version = None
+
+
+def _locked(session: Session, name: str) -> ModelRow:
+    row = session.get(ModelRow, name, with_for_update=True)
+    if row is None or not _num_versions(session, name):
+        raise _no_model(name)
+    return row
+
+
+def _num_versions(session: Session, name: str) -> int:
+    return session.scalar(select(func.count()).select_from(ModelVersionRow).filter_by(name=name)) or 0
+
+
+def _has_versions() -> ColumnElement[bool]:
+    """Return as a condition that a model is there; one without a version is only the memory of its last number."""
+    return select(ModelVersionRow.name).where(ModelVersionRow.name == ModelRow.name).exists()
+
+
+def _locked_or_made(session: Session, name: str, now: datetime) -> ModelRow:
     row = session.get(ModelRow, name, with_for_update=True)
     if row is not None:
         return row
-    made = ModelRow(name=name, active_version=None, created_at=datetime.now(UTC))
+    made = ModelRow(name=name, active_version=None, created_at=now, last_version_ever=0)
     try:
         with session.begin_nested():
             session.add(made)
@@ -128,6 +185,8 @@ def _no_model(name: str) -> ModelNotFound:
 
 
 def _missing(session: Session, name: str, version: int | None) -> ModelNotFound | VersionNotFound:
-    if version is None or session.get(ModelRow, name) is None:
+    if not _num_versions(session, name):
         return _no_model(name)
+    if version is None:
+        return ModelNotFound(f"{name} has no active version; POST /models/{name}/promote makes one active")
     return VersionNotFound(f"{name} has no version {version}; GET /models/{name} lists the versions")

@@ -11,7 +11,7 @@ from app.store import idempotency
 from app.store.deletion import clear, prune
 from app.store.documents import as_stored
 from app.store.foreign_errors import refused_as
-from app.store.records import KEEP, IdempotentAnswer, Keep, NewAnswer, NewRevision, Revision
+from app.store.records import KEEP, Keep, NewAnswer, NewRevision, Revision
 from app.store.revisions import revision_record
 from app.store.tables import RevisionRow, TaskRow
 from app.store.tasks import is_live, locked_task
@@ -40,7 +40,7 @@ def add_revision(
     ttl_seconds: float | Keep | None,
     keep_revisions: int,
     now: datetime,
-    idempotent: NewAnswer | None,
+    idempotent: NewAnswer[Revision] | None,
 ) -> Revision:
     """Add a revision; see `Store.add_revision`."""
     new = revision.new
@@ -56,7 +56,9 @@ def add_revision(
     prune(session, task, keep_revisions)
     added = revision_record(row, task.expires_at)
     if idempotent is not None:
-        idempotency.add(session, _answer(idempotent, added))
+        idempotency.add_new(
+            session, idempotent, added, tenant=new.tenant, task_id=new.task_id, created_at=added.created_at
+        )
     return added
 
 
@@ -121,16 +123,3 @@ def _insert(session: Session, revision: Hashed, number: int, now: datetime) -> R
     with refused_as(VersionNotFound(f"{new.model} has no version {new.model_version}")):
         session.flush()
     return row
-
-
-def _answer(new: NewAnswer, revision: Revision) -> IdempotentAnswer:
-    return IdempotentAnswer(
-        tenant=revision.tenant,
-        route=new.route,
-        key=new.key,
-        body_sha256=new.body_sha256,
-        status=new.status,
-        answer=new.answer_of(revision),
-        task_id=revision.task_id,
-        created_at=revision.created_at,
-    )

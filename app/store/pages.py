@@ -31,9 +31,9 @@ def key_after(kind: str, after: str | None) -> str | None:
     try:
         found_kind, _, key = base64.b64decode(after, altchars=b"-_", validate=True).decode().partition(":")
     except (binascii.Error, ValueError) as error:
-        raise _refused(kind) from error
+        raise refused(kind) from error
     if found_kind != kind or not _KEY.fullmatch(key):
-        raise _refused(kind)
+        raise refused(kind)
     return key
 
 
@@ -43,7 +43,7 @@ def number_after(kind: str, after: str | None) -> int | None:
     if key is None:
         return None
     if not key.isdecimal():
-        raise _refused(kind)
+        raise refused(kind)
     return int(key)
 
 
@@ -54,10 +54,11 @@ def check_limit(limit: int) -> None:
         raise InvalidRequest(detail, errors=[{"loc": ["query", "limit"], "msg": detail}])
 
 
-def _cursor(kind: str, key: str | int) -> str:
-    return base64.urlsafe_b64encode(f"{kind}:{key}".encode()).decode()
-
-
-def _refused(kind: str) -> InvalidRequest:
+def refused(kind: str) -> InvalidRequest:
+    """Make the error of a cursor that is none of a list of `kind`."""
     detail = f"after: expected the `next` of a page of {kind}, got something else; start without it"
     return InvalidRequest(detail, errors=[{"loc": ["query", "after"], "msg": detail}])
+
+
+def _cursor(kind: str, key: str | int) -> str:
+    return base64.urlsafe_b64encode(f"{kind}:{key}".encode()).decode()

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 Json: TypeAlias = dict[str, Any]
 Classes: TypeAlias = list[str] | list[int]
 Authority: TypeAlias = Literal["weights", "support"]
 RevisionKey: TypeAlias = tuple[str, str, int]
 Blob: TypeAlias = bytes  # where a field is called `bytes`, the type needs another name
+
+R = TypeVar("R")
 
 
 class Keep(Enum):
@@ -112,17 +114,38 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
-class RevisionData:
-    """Hold a revision together with its support rows and weights, as safetensors."""
+class NewDataset:
+    """Hold what a new data set is made of; the store adds its time.
 
-    revision: Revision
-    support: Blob
-    weights: Blob
+    `spec` is what was asked for, `info` what describes it, `sha256` is of `data`.
+    """
+
+    tenant: str
+    name: str
+    kind: str
+    sha256: str
+    spec: Json
+    info: Json
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class NewAnswer:
-    """Name the request that a new revision answers; `answer_of` makes the answer once the number is known.
+class DatasetRecord:
+    """Describe a data set, without its data; `bytes` counts that, `sha256` is of it."""
+
+    tenant: str
+    name: str
+    created_at: datetime
+    kind: str
+    sha256: str
+    bytes: int
+    spec: Json
+    info: Json
+
+
+@dataclass(frozen=True, slots=True)
+class NewAnswer(Generic[R]):
+    """Name the request that a new record R answers; `answer_of` makes the answer once the record is made.
 
     `answer_of` runs inside the transaction: keep it short, and let it not call the store.
     """
@@ -131,7 +154,7 @@ class NewAnswer:
     key: str
     body_sha256: str
     status: int
-    answer_of: Callable[[Revision], Json]
+    answer_of: Callable[[R], Json]
 
 
 @dataclass(frozen=True, slots=True)

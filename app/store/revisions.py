@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.store.pages import check_limit, number_after, page_of
-from app.store.records import Blob, Revision, RevisionData, RevisionKey
+from app.store.records import Blob, Revision, RevisionKey
 from app.store.tables import RevisionRow, TaskRow, storable
 from app.store.tasks import live, no_task, of_task
 from innerloop.errors import RevisionNotFound, TaskNotFound
@@ -40,17 +40,6 @@ def revision(session: Session, tenant: str, task_id: str, now: datetime, number:
         raise _missing(session, tenant, task_id, now, number)
     row, expires_at = found
     return revision_record(row, expires_at)
-
-
-def revision_data(session: Session, tenant: str, task_id: str, now: datetime, number: int | None) -> RevisionData:
-    """Return one revision with its rows and weights, the latest for None; TaskNotFound, RevisionNotFound."""
-    columns = select(RevisionRow, TaskRow.expires_at, RevisionRow.support, RevisionRow.weights)
-    query = columns.join(TaskRow, of_task(RevisionRow)).where(*_is(tenant, task_id, now, number))
-    found = session.execute(query).one_or_none()
-    if found is None:
-        raise _missing(session, tenant, task_id, now, number)
-    row, expires_at, support, weights = found
-    return RevisionData(revision_record(row, expires_at), support, weights)
 
 
 def revision_support(session: Session, tenant: str, task_id: str, now: datetime, number: int | None) -> Blob:

@@ -7,13 +7,13 @@ Moments are aware, `now` is the caller's clock. Pages are (rows, cursor of the n
 """
 
 from collections.abc import Sequence
-from datetime import datetime
-from hashlib import sha256
+from datetime import UTC, datetime
 
 from app.store import deletion, idempotency, models, new_revision, revisions, tasks
 from app.store.database import Database
-from app.store.documents import as_stored
+from app.store.dataset_store import DatasetStore
 from app.store.engine import Synchronous, make_engine
+from app.store.job_store import JobStore
 from app.store.migrate import migrate
 from app.store.records import (
     KEEP,
@@ -25,7 +25,6 @@ from app.store.records import (
     NewAnswer,
     NewRevision,
     Revision,
-    RevisionData,
     RevisionKey,
     Task,
 )
@@ -52,8 +51,8 @@ def open_store(
     return Store(Database(engine, wait_ms=wait_ms))
 
 
-class Store:
-    """Keep models, tasks, revisions and idempotent answers; made by `open_store`."""
+class Store(DatasetStore, JobStore):
+    """Keep models, tasks, revisions, idempotent answers, data sets and jobs; made by `open_store`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -61,10 +60,6 @@ class Store:
     def close(self) -> None:
         """Close every connection."""
         self._database.close()
-
-    def ping(self) -> None:
-        """Return when the database answers."""
-        self._database.ping()
 
     def check_writable(self) -> None:
         """Return when a small write was just committed; it costs about a millisecond."""
@@ -77,13 +72,13 @@ class Store:
 
         The first version of a name becomes active; `activate` makes the returned one active in any case.
         """
-        stored_card, digest = as_stored(card), sha256(weights).hexdigest()
+        new = models.hashed(name, card, weights)
         with self._database.read() as session:  # a start where nothing is new needs no write
-            version = models.find_equal(session, name, stored_card, digest)
+            version = models.find_equal(session, new)
         if version is not None and not activate:
             return version
         with self._database.write() as session:
-            version = models.add_version(session, name, stored_card, weights, digest)
+            version = models.add_version(session, new, datetime.now(UTC))
             if activate:
                 models.promote(session, name, version.version)
         return version
@@ -112,6 +107,16 @@ class Store:
         """Make a version active; ModelNotFound, VersionNotFound."""
         with self._database.write() as session:
             return models.promote(session, name, version)
+
+    def delete_model_version(self, name: str, version: int) -> None:
+        """Delete a version; ModelNotFound, VersionNotFound.
+
+        VersionInUse when a revision of a task uses it, or when it is active and there are others. With its
+        last version a model is gone; its numbers go on when one of that name is added again.
+        """
+        with self._database.write() as session:
+            models.delete_version(session, name, version)
+        self._database.forget_deleted()
 
     # ---- tasks ----
 
@@ -165,7 +170,7 @@ class Store:
         ttl_seconds: float | Keep | None = KEEP,
         keep_revisions: int,
         now: datetime,
-        idempotent: NewAnswer | None = None,
+        idempotent: NewAnswer[Revision] | None = None,
     ) -> Revision:
         """Add a revision to a task, making the task when there is none, and return it with its number.
 
@@ -203,11 +208,6 @@ class Store:
         """Return those of `keys`, each (tenant, task id, revision), that are stored and whose task is live."""
         with self._database.read() as session:
             return revisions.stored(session, keys, now)
-
-    def revision_data(self, tenant: str, task_id: str, revision: int | None = None, *, now: datetime) -> RevisionData:
-        """Return a revision with its support rows and weights, read at one moment, as `revision` does."""
-        with self._database.read() as session:
-            return revisions.revision_data(session, tenant, task_id, now, revision)
 
     def revision_support(self, tenant: str, task_id: str, revision: int | None = None, *, now: datetime) -> bytes:
         """Return the support rows of a revision, as `revision` does."""

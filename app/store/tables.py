@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 
+from app.store.job_records import JobEventKind, JobStatus
 from app.store.records import Authority, Blob, Classes, Json
 from app.store.timestamps import UtcDateTime
 
@@ -44,13 +45,17 @@ def storable(number: int) -> int:
 
 
 class ModelRow(Base):
-    """A model: a name, and the version that is taken when none is named."""
+    """A model: a name, and the version that is taken when none is named.
+
+    Or what is left of one whose versions were all deleted: no active version, and the last number.
+    """
 
     __tablename__ = "models"
 
     name: Mapped[str] = mapped_column(Name, primary_key=True)
     active_version: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_version_ever: Mapped[int] = mapped_column(server_default="0")
 
 
 class ModelVersionRow(Base):
@@ -94,6 +99,7 @@ class RevisionRow(Base):
         ForeignKeyConstraint(["tenant", "task_id"], ["tasks.tenant", "tasks.task_id"]),
         ForeignKeyConstraint(["model", "model_version"], ["model_versions.name", "model_versions.version"]),
         CheckConstraint("authority IN ('weights', 'support')", name="ck_revisions_authority"),
+        Index("ix_revisions_model", "model", "model_version"),
     )
 
     tenant: Mapped[str] = mapped_column(Name, primary_key=True)
@@ -131,3 +137,83 @@ class IdempotentAnswerRow(Base):
     task_id: Mapped[str | None] = mapped_column(Name)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     answer: Mapped[Json] = mapped_column(Document)
+
+
+class DatasetRow(Base):
+    """A data set; never changed."""
+
+    __tablename__ = "data_sets"
+
+    tenant: Mapped[str] = mapped_column(Name, primary_key=True)
+    name: Mapped[str] = mapped_column(Name, primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    kind: Mapped[str]
+    sha256: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    spec: Mapped[Json] = mapped_column(Document)
+    info: Mapped[Json] = mapped_column(Document)
+    data: Mapped[Blob] = _blob()
+
+
+class JobRow(Base):
+    """A job, its place in the queue, and who works on it; `job_states` draws its states.
+
+    The data set is named and no foreign key: what has ended may outlive it. `furthest_iteration` is the
+    highest that was ever reported.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="ck_jobs_status"),
+        Index("ix_jobs_queue", "status", "created_at"),
+        Index("ix_jobs_list", "tenant", "created_at", "job_id"),
+    )
+
+    job_id: Mapped[str] = mapped_column(Name, primary_key=True)
+    tenant: Mapped[str] = mapped_column(Name)
+    name: Mapped[str] = mapped_column(Name)
+    status: Mapped[JobStatus] = mapped_column(String)
+    dataset: Mapped[str | None] = mapped_column(Name)
+    dataset_sha256: Mapped[str | None]
+    model_version: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    cancel_requested: Mapped[bool]
+    worker: Mapped[str | None]
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    attempt: Mapped[int]
+    crashes: Mapped[int]
+    furthest_iteration: Mapped[int]
+    last_event: Mapped[int]
+    error: Mapped[Json | None] = mapped_column(Document)
+    progress: Mapped[Json] = mapped_column(Document)
+    plan: Mapped[Json] = mapped_column(Document)
+    request: Mapped[Json] = mapped_column(Document)
+
+
+class JobEventRow(Base):
+    """One thing that happened to a job; numbered from 1 without a gap, and never changed."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (CheckConstraint("kind IN ('progress', 'status', 'end')", name="ck_job_events_kind"),)
+
+    job_id: Mapped[str] = mapped_column(Name, ForeignKey("jobs.job_id"), primary_key=True)
+    event_id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[JobEventKind] = mapped_column(String)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    data: Mapped[Json] = mapped_column(Document)
+
+
+class CheckpointRow(Base):
+    """The last checkpoint of a job."""
+
+    __tablename__ = "checkpoints"
+
+    job_id: Mapped[str] = mapped_column(Name, ForeignKey("jobs.job_id"), primary_key=True)
+    attempt: Mapped[int]
+    iteration: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    data: Mapped[Blob] = _blob()

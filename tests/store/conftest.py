@@ -5,6 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,24 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.store import KEEP, Keep, NewAnswer, NewRevision, Revision, Store, open_store
+from app.store import (
+    KEEP,
+    Claim,
+    DatasetRecord,
+    Job,
+    Keep,
+    NewAnswer,
+    NewDataset,
+    NewJob,
+    NewRevision,
+    Revision,
+    Store,
+    open_store,
+)
+from app.store.engine import make_engine
+from app.store.tables import Base
 
-_TABLES = "models, model_versions, tasks, revisions, idempotent_answers"
+_TABLES = ", ".join(Base.metadata.tables)
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +155,7 @@ def add(store: Store, new_revision: Callable[..., NewRevision], now: datetime) -
         ttl_seconds: float | Keep | None = KEEP,
         keep: int = 20,
         at: datetime = now,
-        idempotent: NewAnswer | None = None,
+        idempotent: NewAnswer[Revision] | None = None,
         **changes: Any,
     ) -> Revision:
         return store.add_revision(
@@ -152,6 +168,75 @@ def add(store: Store, new_revision: Callable[..., NewRevision], now: datetime) -
         )
 
     return add
+
+
+@pytest.fixture
+def add_dataset(store: Store, now: datetime) -> Callable[..., DatasetRecord]:
+    """Add a data set; what is not named is as in an everyday call."""
+
+    def add(name: str = "voices", tenant: str = "default", data: bytes = b"rows of voices") -> DatasetRecord:
+        digest = sha256(data).hexdigest()
+        new = NewDataset(tenant, name, "grouped", digest, {"group": "subject"}, {"rows": 3}, data)
+        return store.add_dataset(new, now=now)[0]
+
+    return add
+
+
+@pytest.fixture
+def add_job(store: Store, now: datetime) -> Callable[..., Job]:
+    """Queue a job; what is not named is as in an everyday call."""
+
+    def add(
+        job_id: str = "job-1",
+        *,
+        at: datetime = now,
+        max_queued: int = 100,
+        idempotent: NewAnswer[Job] | None = None,
+        **changes: Any,
+    ) -> Job:
+        fields: dict[str, Any] = {
+            "tenant": "default",
+            "name": "trained",
+            "request": {"iterations": 100},
+            "plan": {"threads": 1},
+            "progress": {"iteration": 0, "iterations": 100},
+        }
+        new = NewJob(job_id=job_id, **(fields | changes))
+        return store.add_job(new, now=at, max_queued=max_queued, idempotent=idempotent)
+
+    return add
+
+
+@pytest.fixture
+def claim(store: Store, now: datetime) -> Callable[..., Claim]:
+    """Claim the next job, which has to be there, for 30 seconds."""
+
+    def claim(worker: str = "worker-a", *, at: datetime = now, max_crashes: int = 2) -> Claim:
+        claimed = store.claim_job(
+            worker, now=at, lease_seconds=30, max_crashes=max_crashes, crash_error={"code": "job-crashed"}
+        )
+        assert claimed is not None
+        return claimed[1]
+
+    return claim
+
+
+@pytest.fixture
+def all_rows(url: str) -> Callable[[], dict[str, list[tuple[Any, ...]]]]:
+    """Return all that is in the database, by table."""
+
+    def read() -> dict[str, list[tuple[Any, ...]]]:
+        engine = make_engine(url, synchronous="NORMAL", wait_ms=1000, num_connections=1)
+        with engine.connect() as connection:
+            tables = Base.metadata.sorted_tables
+            found = {
+                table.name: [tuple(row) for row in connection.execute(table.select().order_by(*table.primary_key))]
+                for table in tables
+            }
+        engine.dispose()
+        return found
+
+    return read
 
 
 def _new_database(server_url: str, name: str) -> str:

@@ -63,8 +63,9 @@ def write_and_kill(url: str, prefix: str) -> dict[str, int]:
 def assert_whole(store: Store, task_id: str, latest: int, now: datetime) -> None:
     assert store.task("default", task_id, now=now).revisions == latest
     for number in range(1, latest + 1):
-        data = store.revision_data("default", task_id, number, now=now)
-        assert data.support == data.weights == f"{task_id} {number}".encode() * 500
+        support = store.revision_support("default", task_id, number, now=now)
+        weights = store.revision_weights("default", task_id, number, now=now)
+        assert support == weights == f"{task_id} {number}".encode() * 500
         answer = store.idempotent_answer("default", "/adapt", f"{task_id}-{number}")
         assert answer is not None
         assert answer.answer == {"revision": number}

@@ -11,7 +11,7 @@ from app.store.tables import TaskRow
 from innerloop.errors import TaskNotFound
 
 Add = Callable[..., Revision]
-ANSWER = NewAnswer("/adapt", "key", "body", 201, lambda revision: {"revision": revision.revision})
+ANSWER: NewAnswer[Revision] = NewAnswer("/adapt", "key", "body", 201, lambda new: {"revision": new.revision})
 
 
 def test_deleted_task_is_not_there(store: Store, add: Add, now: datetime) -> None:

@@ -11,7 +11,7 @@ from innerloop.errors import IdempotencyInFlight, RevisionConflict, TaskNotFound
 Add = Callable[..., Revision]
 
 
-def answer(key: str = "key") -> NewAnswer:
+def answer(key: str = "key") -> NewAnswer[Revision]:
     def answer_of(revision: Revision) -> dict[str, object]:
         return {"revision": revision.revision, "at": revision.created_at.isoformat()}
 

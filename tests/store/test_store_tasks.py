@@ -59,7 +59,7 @@ def test_expired_task_is_not_there(store: Store, add: Add, now: datetime) -> Non
     add(ttl_seconds=60)
     before, after = now + timedelta(seconds=59.9), now + timedelta(seconds=60)
     assert store.task("default", "patient-17", now=before).expires_at == after
-    for operation in (store.task, store.revisions, store.revision, store.revision_data, store.delete_task):
+    for operation in (store.task, store.revisions, store.revision, store.revision_support, store.delete_task):
         with pytest.raises(TaskNotFound):
             operation("default", "patient-17", now=after)
     with pytest.raises(TaskNotFound):

@@ -65,8 +65,10 @@ def test_reader_sees_whole_revisions_while_others_write(
             add_after_latest(store, new_revision(support=b"%d" % i, weights=b"%d" % i), now)
 
     def read(_: int) -> bool:
-        data = store.revision_data("default", "patient-17", now=now)
-        return data.support == data.weights and len(data.support) + len(data.weights) == data.revision.bytes
+        latest = store.revision("default", "patient-17", now=now)
+        support = store.revision_support("default", "patient-17", latest.revision, now=now)
+        weights = store.revision_weights("default", "patient-17", latest.revision, now=now)
+        return support == weights and len(support) + len(weights) == latest.bytes
 
     add_after_latest(store, new_revision(support=b"0", weights=b"0"), now)
     with ThreadPoolExecutor(NUM_THREADS) as pool:

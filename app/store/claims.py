@@ -1,0 +1,129 @@
+"""Claims: what a worker does to a job, inside a transaction that the caller holds.
+
+A claim is a fence: what is written under it changes nothing once another attempt has begun or the job has ended.
+"""
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy.orm import Session
+
+from app.store import models
+from app.store.job_events import append
+from app.store.job_records import AnyVersion, Claim, Job, LeaseLost
+from app.store.job_states import change_status, crash, end
+from app.store.jobs import job_record
+from app.store.models import NewVersion
+from app.store.records import Json, ModelVersion
+from app.store.tables import JobRow
+
+
+def any_claimable(session: Session, now: datetime) -> bool:
+    """Return whether a job waits for a worker."""
+    return session.scalar(select(JobRow.job_id).where(_claimable(now)).limit(1)) is not None
+
+
+def claim_job(
+    session: Session, worker: str, *, now: datetime, lease_seconds: float, max_crashes: int, crash_error: Json
+) -> tuple[Job, Claim] | None:
+    """Claim the oldest job that waits for a worker; see `JobStore.claim_job`."""
+    oldest = select(JobRow).where(_claimable(now)).order_by(JobRow.created_at, JobRow.job_id).limit(1)
+    # A job that somebody else is at is left to them.
+    while (row := session.scalar(oldest.with_for_update(skip_locked=True))) is not None:
+        if row.cancel_requested:
+            end(session, row, "cancelled", now)
+        elif row.status == "queued" or crash(session, row, now, max_crashes=max_crashes, crash_error=crash_error):
+            return _claimed(session, row, worker, now, lease_seconds)
+    return None
+
+
+def held(session: Session, claim: Claim) -> JobRow:
+    """Return the claim's job and keep others from changing it until the transaction ends; LeaseLost."""
+    row = session.scalar(select(JobRow).where(is_held(claim)).with_for_update())
+    if row is None:
+        raise lease_lost(claim)
+    return row
+
+
+def is_held(claim: Claim) -> ColumnElement[bool]:
+    """Return as a condition of a query that the job still is the claim's."""
+    is_attempt = and_(JobRow.job_id == claim.job_id, JobRow.attempt == claim.attempt)
+    return and_(is_attempt, JobRow.worker == claim.worker, JobRow.status == "running")
+
+
+def lease_lost(claim: Claim) -> LeaseLost:
+    """Make the error of a claim that holds no longer."""
+    return LeaseLost(f"attempt {claim.attempt} of {claim.worker} at job {claim.job_id} is over; nothing was stored")
+
+
+def renew_lease(session: Session, claim: Claim, *, now: datetime, lease_seconds: float) -> bool:
+    """Keep the job for longer and return whether it is to be cancelled; LeaseLost."""
+    row = held(session, claim)
+    row.lease_until = now + timedelta(seconds=lease_seconds)
+    return row.cancel_requested
+
+
+def report_progress(session: Session, claim: Claim, progress: Json, *, now: datetime, event: bool) -> None:
+    """Store how far the job is, and forget its crashes where it was never further; LeaseLost."""
+    row = held(session, claim)
+    row.progress = progress
+    if progress["iteration"] > row.furthest_iteration:
+        row.furthest_iteration = progress["iteration"]
+        row.crashes = 0
+    if event:
+        append(session, row, "progress", progress, now)
+
+
+def release_job(
+    session: Session, claim: Claim, *, now: datetime, crashed: bool, max_crashes: int, crash_error: Json
+) -> Job:
+    """Give the job back to the queue, or end it; see `JobStore.release_job`."""
+    row = held(session, claim)
+    if row.cancel_requested:
+        end(session, row, "cancelled", now)
+    elif not crashed or crash(session, row, now, max_crashes=max_crashes, crash_error=crash_error):
+        change_status(session, row, "queued", now)
+    return job_record(row)
+
+
+def end_job(
+    session: Session, claim: Claim, status: Literal["failed", "cancelled"], error: Json | None, *, now: datetime
+) -> Job:
+    """End the job without a model; LeaseLost."""
+    row = held(session, claim)
+    end(session, row, status, now, error=error)
+    return job_record(row)
+
+
+def complete_job(
+    session: Session,
+    claim: Claim,
+    new: NewVersion,
+    *,
+    promote: bool,
+    expected_active: int | AnyVersion | None,
+    now: datetime,
+) -> tuple[Job, ModelVersion]:
+    """Store the job's model version and end the job; see `JobStore.complete_job`."""
+    row = held(session, claim)
+    models.expect_active(session, new.name, expected_active, now)
+    version = models.add_version(session, new, now, activate_first=False)
+    if promote:
+        models.promote(session, new.name, version.version)
+    end(session, row, "succeeded", now, model_version=version.version)
+    return job_record(row), version
+
+
+def _claimable(now: datetime) -> ColumnElement[bool]:
+    is_abandoned = and_(JobRow.status == "running", JobRow.lease_until <= now)
+    return or_(JobRow.status == "queued", is_abandoned)
+
+
+def _claimed(session: Session, row: JobRow, worker: str, now: datetime, lease_seconds: float) -> tuple[Job, Claim]:
+    row.attempt += 1
+    row.worker = worker
+    row.lease_until = now + timedelta(seconds=lease_seconds)
+    row.started_at = row.started_at or now
+    change_status(session, row, "running", now)
+    return job_record(row), Claim(row.job_id, worker, row.attempt)
