@@ -1,42 +1,24 @@
-"""Talk to an innerloop service, blocking or awaiting: two thin shells around the same requests."""
+"""Talk to an innerloop service and wait for its answers; the requests are those of `AsyncClient`."""
 
-import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from itertools import count
+from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
-from uuid import uuid4
+from typing import Any, Literal, Self, TypeVar, Unpack
 
 import httpx
 
 from innerloop import calls, wire
-from innerloop.calls import AdaptOptions, Call, PredictOptions
+from innerloop.address import base_url
+from innerloop.calls import AdaptOptions, Call, MetaTrainOptions, PredictOptions, with_key
+from innerloop.dataset_files import upload_of
 from innerloop.encoding import Rows
-from innerloop.errors import Unreachable
+from innerloop.following import QUIET_SECONDS, EventFollower, JobWait, is_stream, lost
 from innerloop.replies import Outcome, RetryPolicy, failure_of, read, reply_of, wait_seconds
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-
-DEFAULT_URL = "http://127.0.0.1:8000"
-_MAX_PORT = 65_535
-
-
-def _base_url(url: str | None) -> httpx.URL:
-    text = url or os.environ.get("INNERLOOP_URL") or DEFAULT_URL
-    try:
-        base = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        raise Unreachable(f"{text!r} is no address: {error}") from error
-    if base.scheme not in ("http", "https") or not base.host or (base.port or 0) > _MAX_PORT:
-        raise Unreachable(f"{text!r} is no address such as {DEFAULT_URL}")
-    return base
-
-
-def _with_key(options: AdaptOptions) -> AdaptOptions:
-    return {"idempotency_key": uuid4().hex, **options}
 
 
 class Client:
@@ -58,7 +40,8 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._policy = RetryPolicy(retries, max_wait_seconds)
-        self._http = httpx.Client(base_url=_base_url(url), timeout=timeout_seconds, transport=transport)
+        self._http = httpx.Client(base_url=base_url(url), timeout=timeout_seconds, transport=transport)
+        self._quiet = httpx.Timeout(timeout_seconds, read=max(timeout_seconds, QUIET_SECONDS))
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +57,7 @@ class Client:
 
     def adapt(self, inputs: Rows, targets: Rows, **options: Unpack[AdaptOptions]) -> wire.AdaptAnswer:
         """Adapt a model to these rows and keep the result as the task's new revision."""
-        return self._send(calls.adapt(inputs, targets, _with_key(options)))
+        return self._send(calls.adapt(inputs, targets, with_key(options)))
 
     def predict(self, inputs: Rows, **options: Unpack[PredictOptions]) -> wire.PredictAnswer:
         """Predict one answer a row, with the task `task_id` or from a `support` that is not kept."""
@@ -92,6 +75,18 @@ class Client:
         """Make a version of a model active."""
         return self._send(calls.promote(name, version))
 
+    def model_weights(self, name: str, version: int) -> bytes:
+        """Download the initialisation of a version as safetensors, with its card in the metadata."""
+        return self._send(calls.model_weights(name, version))
+
+    def upload_model_version(self, name: str, data: bytes) -> wire.ModelVersionInfo:
+        """Upload such a file as a new version of a model."""
+        return self._send(calls.upload_model_version(name, data))
+
+    def delete_model_version(self, name: str, version: int) -> None:
+        """Delete a version that is not active and that no task uses."""
+        self._send(calls.delete_model_version(name, version))
+
     def tasks(self, model: str | None = None) -> Iterator[wire.TaskInfo]:
         """List the tasks, of one model or of all."""
         return self._items(calls.tasks(model))
@@ -104,9 +99,81 @@ class Client:
         """List the revisions of a task that are kept."""
         return self._items(calls.revisions(task_id))
 
+    def task_weights(self, task_id: str, revision: int | None = None, form: Literal["full", "delta"] = "full") -> bytes:
+        """Download a task's adapted parameters as safetensors; `delta`: what adaptation changed."""
+        return self._send(calls.task_weights(task_id, revision, form))
+
     def delete_task(self, task_id: str) -> None:
         """Delete a task, its weights and its support rows."""
         self._send(calls.delete_task(task_id))
+
+    def add_dataset(self, file: Path | str, spec: wire.DatasetSpec | Mapping[str, Any]) -> wire.DatasetInfo:
+        """Upload a file as a data set: npz, safetensors, CSV, Parquet, or class folders, zipped or not."""
+        return self._send(calls.add_dataset(upload_of(Path(file)), spec))
+
+    def datasets(self) -> Iterator[wire.DatasetInfo]:
+        """List the data sets."""
+        return self._items(calls.datasets())
+
+    def dataset(self, name: str) -> wire.DatasetInfo:
+        """Describe a data set."""
+        return self._send(calls.dataset(name))
+
+    def delete_dataset(self, name: str) -> None:
+        """Delete a data set that no queued or running job uses."""
+        self._send(calls.delete_dataset(name))
+
+    def meta_train(
+        self,
+        request: wire.MetaTrainRequest | Mapping[str, Any] | None = None,
+        **options: Unpack[MetaTrainOptions],
+    ) -> wire.JobInfo:
+        """Start a meta-training job, from a request, from fields, or from a request with other fields."""
+        return self._send(calls.meta_train(request, with_key(options)))
+
+    def jobs(self) -> Iterator[wire.JobInfo]:
+        """List the jobs, the newest first."""
+        return self._items(calls.jobs())
+
+    def job(self, job_id: str) -> wire.JobInfo:
+        """Describe a job and how far it is."""
+        return self._send(calls.job(job_id))
+
+    def cancel_job(self, job_id: str) -> wire.JobInfo:
+        """Stop a queued or running job; its last checkpoint is kept."""
+        return self._send(calls.cancel_job(job_id))
+
+    def resume_job(self, job_id: str) -> wire.JobInfo:
+        """Let a cancelled or failed job go on from its last checkpoint."""
+        return self._send(calls.resume_job(job_id))
+
+    def checkpoint(self, job_id: str) -> bytes:
+        """Download the last checkpoint of a job as safetensors."""
+        return self._send(calls.checkpoint(job_id))
+
+    def job_events(self, job_id: str, last_event_id: int | None = None) -> Iterator[wire.JobEvent]:
+        """Follow a job: the events after `last_event_id`, or all of them, up to its `end`.
+
+        A lost connection is made again and goes on where it was, for about a minute at a time.
+        """
+        follower = EventFollower(job_id, last_event_id, self._policy)
+        while True:
+            call = follower.connect()
+            outcome = yield from self._listen(call, follower)
+            wait = None if follower.ended else follower.wait_seconds(call, outcome)
+            if wait is None:
+                return
+            time.sleep(wait)
+
+    def wait_for_job(self, job_id: str, timeout_seconds: float | None = None) -> wire.JobInfo:
+        """Wait until a job has ended, in whatever way; raises `TimedOut` when the time is over before."""
+        wanted, start = JobWait(job_id, timeout_seconds, self._policy), time.monotonic()
+        while True:
+            outcome = self._exchange(wanted.call)
+            wait = wanted.wait_seconds(outcome, time.monotonic() - start)
+            if wait is None:
+                return read(wanted.call, outcome)
+            time.sleep(wait)
 
     def limits(self) -> wire.Limits:
         """Read every cap of the service."""
@@ -149,108 +216,16 @@ class Client:
             return failure_of(error, str(self._http.base_url))
         return reply_of(response)
 
-
-class AsyncClient:
-    """Call the service and await its answers; otherwise just as `Client`."""
-
-    def __init__(
-        self,
-        url: str | None = None,
-        *,
-        timeout_seconds: float = 60.0,
-        retries: int = 2,
-        max_wait_seconds: float = 10.0,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._policy = RetryPolicy(retries, max_wait_seconds)
-        self._http = httpx.AsyncClient(base_url=_base_url(url), timeout=timeout_seconds, transport=transport)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
-    async def adapt(self, inputs: Rows, targets: Rows, **options: Unpack[AdaptOptions]) -> wire.AdaptAnswer:
-        """Adapt a model to these rows and keep the result as the task's new revision."""
-        return await self._send(calls.adapt(inputs, targets, _with_key(options)))
-
-    async def predict(self, inputs: Rows, **options: Unpack[PredictOptions]) -> wire.PredictAnswer:
-        """Predict one answer a row, with the task `task_id` or from a `support` that is not kept."""
-        return await self._send(calls.predict(inputs, options))
-
-    def models(self) -> AsyncIterator[wire.ModelInfo]:
-        """List the models."""
-        return self._items(calls.models())
-
-    async def model(self, name: str) -> wire.ModelInfo:
-        """Describe a model and its versions."""
-        return await self._send(calls.model(name))
-
-    async def promote(self, name: str, version: int) -> wire.ModelInfo:
-        """Make a version of a model active."""
-        return await self._send(calls.promote(name, version))
-
-    def tasks(self, model: str | None = None) -> AsyncIterator[wire.TaskInfo]:
-        """List the tasks, of one model or of all."""
-        return self._items(calls.tasks(model))
-
-    async def task(self, task_id: str) -> wire.TaskInfo:
-        """Describe a task."""
-        return await self._send(calls.task(task_id))
-
-    def revisions(self, task_id: str) -> AsyncIterator[wire.RevisionInfo]:
-        """List the revisions of a task that are kept."""
-        return self._items(calls.revisions(task_id))
-
-    async def delete_task(self, task_id: str) -> None:
-        """Delete a task, its weights and its support rows."""
-        await self._send(calls.delete_task(task_id))
-
-    async def limits(self) -> wire.Limits:
-        """Read every cap of the service."""
-        return await self._send(calls.limits())
-
-    async def health(self) -> wire.Health:
-        """Ask whether the service is alive."""
-        return await self._send(calls.health())
-
-    async def ready(self) -> wire.Readiness:
-        """Ask whether the service takes work; when it does not, the answer has the reasons."""
-        return await self._send(calls.ready())
-
-    async def problem(self, code: str) -> wire.ProblemInfo:
-        """Explain an error code."""
-        return await self._send(calls.problem(code))
-
-    async def _items(self, first: Call[wire.Page[Item]]) -> AsyncIterator[Item]:
-        call: Call[wire.Page[Item]] | None = first
-        while call is not None:
-            page = await self._send(call)
-            for item in page.data:
-                yield item
-            call = calls.next_page(call, page)
-
-    async def _send(self, call: Call[T]) -> T:
-        for attempt in count():
-            outcome = await self._exchange(call)
-            wait = wait_seconds(call, outcome, attempt, self._policy)
-            if wait is None:
-                break
-            await asyncio.sleep(wait)
-        return read(call, outcome)
-
-    async def _exchange(self, call: Call[T]) -> Outcome:
+    def _listen(self, call: Call[None], follower: EventFollower) -> Generator[wire.JobEvent, None, Outcome]:
         try:
-            response = await self._http.request(
-                call.method, call.path, params=call.params, content=call.content, headers=call.headers
-            )
+            with self._http.stream(call.method, call.path, headers=call.headers, timeout=self._quiet) as response:
+                if not is_stream(response):
+                    response.read()
+                    return reply_of(response)
+                for chunk in response.iter_bytes():
+                    yield from follower.events(chunk)
+                    if follower.ended:
+                        break
         except httpx.RequestError as error:
-            return failure_of(error, str(self._http.base_url))
-        return reply_of(response)
+            return lost(str(self._http.base_url), error)
+        return lost(str(self._http.base_url))

@@ -15,7 +15,7 @@ from innerloop.csv_rows import read_csv_inputs, read_csv_support
 from innerloop.encoding import Rows, read_bytes
 from innerloop.errors import UnreadableFile
 
-_PICTURES = {".png", ".jpg", ".jpeg"}
+PICTURES = {".png", ".jpg", ".jpeg"}
 STDIN = Path("-")
 
 
@@ -31,14 +31,17 @@ def read_support(path: Path, target: str | None = None) -> Support:
 
     `target` names the column of a CSV file that holds the targets. Raises `UnreadableFile`.
     """
+    _check_is_there(path)
     if path.is_dir():
         return _class_folders(path)
+    if path.suffix.lower() in PICTURES:
+        raise UnreadableFile(f"{path} is one picture; give the folder that holds a folder of pictures a class")
     if path.suffix.lower() == ".csv":
         return Support(*read_csv_support(path, target))
     if path.suffix.lower() == ".npz":
         arrays = _arrays(path, ("inputs", "targets"))
         return Support(arrays["inputs"], _class_names(arrays["targets"], path))
-    content = _json(path)
+    content = read_json(path)
     if not isinstance(content, dict) or not {"inputs", "targets"} <= content.keys():
         raise UnreadableFile(f'{_name(path)} is not {{"inputs": [...], "targets": [...]}}')
     return Support(content["inputs"], content["targets"])
@@ -49,32 +52,31 @@ def read_inputs(paths: Sequence[Path], target: str | None = None) -> Rows:
 
     JSON may also be a bare list, and CSV have no targets. Raises `UnreadableFile`.
     """
-    if all(path.suffix.lower() in _PICTURES for path in paths):
+    for path in paths:
+        _check_is_there(path)
+    if all(path.suffix.lower() in PICTURES and not path.is_dir() for path in paths):
         return list(paths)
     if len(paths) > 1:
         raise UnreadableFile("several inputs have to be PNG or JPEG pictures, all of them")
     path = paths[0]
     if path.is_dir():
-        return _pictures(path)
+        return _query_pictures(path)
     if path.suffix.lower() == ".csv":
         return read_csv_inputs(path, target)
     if path.suffix.lower() == ".npz":
         return _arrays(path, ("inputs",))["inputs"]
-    content = _json(path)
+    content = read_json(path)
     inputs = content.get("inputs") if isinstance(content, dict) else content
     if not isinstance(inputs, list):
         raise UnreadableFile(f'{_name(path)} is neither a list of rows nor {{"inputs": [...]}}')
     return inputs
 
 
-def _name(path: Path) -> str:
-    return "standard input" if path == STDIN else str(path)
-
-
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Read a `.json` file, or `-` for stdin; raises `UnreadableFile`."""
+    _check_is_there(path)
     if path != STDIN and path.suffix.lower() != ".json":
-        known = ".json, .csv, .npz, a picture or a folder"
-        raise UnreadableFile(f"{path} is none of {known}" if path.exists() else f"there is no {path}")
+        raise UnreadableFile(f"{path} is none of .json, .csv, .npz, a picture or a folder")
     text = sys.stdin.buffer.read() if path == STDIN else read_bytes(path)
     try:
         return json.loads(text)
@@ -84,21 +86,46 @@ def _json(path: Path) -> Any:
         raise UnreadableFile(f"{_name(path)} is not JSON: {error}") from error
 
 
+def _name(path: Path) -> str:
+    return "standard input" if path == STDIN else str(path)
+
+
+def _check_is_there(path: Path) -> None:
+    try:
+        there = path == STDIN or path.exists()
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be read: {error.strerror}") from error
+    if not there:
+        raise UnreadableFile(f"there is no {path}")
+
+
 def _arrays(path: Path, names: tuple[str, ...]) -> Mapping[str, npt.NDArray[Any]]:
     try:
+        if not zipfile.is_zipfile(path):
+            raise UnreadableFile(f"{path} is no npz file, or a damaged one; numpy.savez writes them")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if missing := [name for name in names if name not in archive]:
                 held = ", ".join(archive) or "nothing"
                 raise UnreadableFile(f"{path} has no array {missing[0]!r}; it holds {held}")
-            arrays = {name: archive[name] for name in names}
-    # What numpy, zipfile and zlib raise on a broken archive, and numpy on arrays of Python objects.
-    except (OSError, ValueError, TypeError, EOFError, NotImplementedError) as error:
-        raise UnreadableFile(f"{path} cannot be read as npz: {error}") from error
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise UnreadableFile(f"{path} is a broken npz file: {error}") from error
+            arrays = {name: _array(archive, name, path) for name in names}
+    # What numpy, zipfile and zlib raise on a broken archive.
+    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise UnreadableFile(f"{path} is a damaged npz file: {error}") from error
     if single := [name for name, array in arrays.items() if array.ndim == 0]:
         raise UnreadableFile(f"{path}: {single[0]} is a single value; the first axis counts the rows")
     return arrays
+
+
+def _array(archive: Mapping[str, npt.NDArray[Any]], name: str, path: Path) -> npt.NDArray[Any]:
+    try:
+        array = archive[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise UnreadableFile(f"{path}: {name} holds Python objects; save an array of numbers or of text") from error
+    if not isinstance(array, np.ndarray):  # numpy gives the bytes of what is no array
+        raise UnreadableFile(f"{path}: {name} is no array; numpy.savez writes them")
+    return array
 
 
 def _class_names(targets: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
@@ -115,7 +142,7 @@ def _class_folders(folder: Path) -> Support:
     targets: list[str] = []
     classes = [child for child in _children(folder) if child.is_dir()]
     if not classes:
-        raise UnreadableFile(f"{folder} has no folders; it should hold one folder of pictures a class")
+        raise UnreadableFile(f"{folder} has no folders in it; it should hold one folder of pictures a class")
     for child in classes:
         pictures = _pictures(child)
         inputs += pictures
@@ -123,8 +150,19 @@ def _class_folders(folder: Path) -> Support:
     return Support(inputs, targets)
 
 
+def _query_pictures(folder: Path) -> list[Path]:
+    children = _children(folder)
+    classes = [child for child in children if child.is_dir()]
+    if classes and not any(child.suffix.lower() in PICTURES for child in children):
+        raise UnreadableFile(
+            f"{folder} holds folders and no pictures; predict from one folder of pictures, such as {classes[0]}, "
+            "or name the pictures"
+        )
+    return _pictures(folder)
+
+
 def _pictures(folder: Path) -> list[Path]:
-    pictures = [path for path in _children(folder) if path.suffix.lower() in _PICTURES]
+    pictures = [path for path in _children(folder) if path.suffix.lower() in PICTURES]
     if not pictures:
         raise UnreadableFile(f"{folder} has no PNG or JPEG pictures in it")
     return pictures

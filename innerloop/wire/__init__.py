@@ -17,10 +17,24 @@ from innerloop.wire.adapt import (
     Validation,
     ValidationRows,
 )
+from innerloop.wire.datasets import (
+    DatasetInfo,
+    DatasetSpec,
+    SplitInfo,
+    SplitSpec,
+)
+from innerloop.wire.jobs import (
+    JobEvent,
+    JobInfo,
+    JobProgress,
+    JobStatus,
+)
 from innerloop.wire.meta_train import (
     BuiltInTasks,
+    GroupedTasks,
     LabelledTasks,
     MetaTrainRequest,
+    Shots,
     Tasks,
 )
 from innerloop.wire.parts import (
@@ -65,10 +79,17 @@ __all__ = [
     "ClassName",
     "Component",
     "Count",
+    "DatasetInfo",
+    "DatasetSpec",
+    "GroupedTasks",
     "Health",
     "Id",
     "InputSchema",
     "Inputs",
+    "JobEvent",
+    "JobInfo",
+    "JobProgress",
+    "JobStatus",
     "LabelledTasks",
     "Limits",
     "MetaTrainRequest",
@@ -90,6 +111,9 @@ __all__ = [
     "Revision",
     "RevisionInfo",
     "Score",
+    "Shots",
+    "SplitInfo",
+    "SplitSpec",
     "SupportRows",
     "Targets",
     "TaskInfo",

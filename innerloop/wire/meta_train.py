@@ -1,10 +1,26 @@
 """Define the request of /meta-train."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from innerloop.wire.parts import MAX_INT, Component, Count, Id, Rate, Request
+
+
+def _ordered(shots: int | list[int]) -> int | list[int]:
+    if isinstance(shots, list) and shots[0] > shots[1]:
+        raise ValueError(f"shots is a range [low, high]; {shots} is the wrong way round")
+    return shots
+
+
+Shots = Annotated[
+    Count | Annotated[list[Count], Field(min_length=2, max_length=2)],
+    AfterValidator(_ordered),
+    Field(description="A number, or a range [low, high] from which each meta-batch draws one"),
+]
+
+
+_SCALING = Field(True, description="Standardise numbers by the training split's mean and deviation; pictures never")
 
 
 class BuiltInTasks(Request):
@@ -20,31 +36,37 @@ class LabelledTasks(Request):
     """Draw tasks of `ways` classes from a labelled data set; shots and queries count rows a class."""
 
     kind: Literal["labelled"]
-    dataset: str
+    dataset: Id
     ways: Count = 5
-    shots: Count | Annotated[list[Count], Field(min_length=2, max_length=2)] = Field(
-        1, description="A number, or a range [low, high] from which each meta-batch draws one"
-    )
+    shots: Shots = 1
     queries: Count = 15  # as Finn et al. 2017, section 5.2, after Vinyals et al. 2016
     rotations: bool = Field(False, description="A class turned by 90, 180 or 270 degrees is another class")
     training_ways: Count | None = Field(None, description="Ways of training episodes, where other than `ways`")
     distortion: float = Field(0.0, ge=0, le=0.5, description="Largest random affine change of a training picture")
     training_queries: Count | None = Field(None, description="Queries a class in training, where others")
+    scaling: bool = _SCALING
 
-    @model_validator(mode="after")
-    def _range_is_ordered(self) -> Self:
-        if isinstance(self.shots, list) and self.shots[0] > self.shots[1]:
-            raise ValueError(f"shots is a range [low, high]; {self.shots} is the wrong way round")
-        return self
+
+class GroupedTasks(Request):
+    """Take each group of a grouped data set as a task; shots and queries count rows a task."""
+
+    kind: Literal["grouped"]
+    dataset: Id
+    shots: Shots = 10
+    queries: Count = 10
+    order: Literal["random", "first"] = Field("random", description="`first`: the support comes before the queries")
+    scaling: bool = _SCALING
 
 
 def _form_of_tasks(value: Any) -> str:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    return "labelled" if kind == "labelled" else "built-in"
+    return kind if kind in ("labelled", "grouped") else "built-in"
 
 
 Tasks = Annotated[
-    Annotated[BuiltInTasks, Tag("built-in")] | Annotated[LabelledTasks, Tag("labelled")],
+    Annotated[BuiltInTasks, Tag("built-in")]
+    | Annotated[LabelledTasks, Tag("labelled")]
+    | Annotated[GroupedTasks, Tag("grouped")],
     Discriminator(_form_of_tasks),
 ]
 

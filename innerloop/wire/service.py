@@ -29,6 +29,10 @@ class Limits(Answer):
     max_shots: int = 100
     max_queries: int = 100
     max_network_parameters: int = 50_000_000
+    max_dataset_rows: int = 1_000_000
+    max_dataset_bytes: int = 128 * 1024 * 1024
+    max_archive_entries: int = 100_000
+    max_jobs_queued: int = 100
 
 
 class Health(Answer):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+import innerloop
 from innerloop.cli import app
 
 TIMING = {"queue": 0.4, "compute": 2.1, "total": 3.0}
@@ -258,38 +259,76 @@ def test_refusal_is_one_line_with_its_code_and_the_fields() -> None:
     assert result.stderr == "error: mixed targets (invalid-targets)\n  support.targets.1: is a string\n"
 
 
-FAILURES: dict[str, tuple[list[str], str, str]] = {
-    "broken file": (["adapt", "-"], "{", "error: standard input, line 1: not JSON"),
-    "missing file": (["adapt", "gone.csv"], "", "error: gone.csv is not CSV"),
-    "missing picture": (["predict", "gone.png", "--task-id", "a"], "", "error: gone.png cannot be read"),
-    "not a number": (["predict", "-", "--task-id", "a"], "[[NaN]]", "error: inputs[0][0] is nan"),
-    "no id": (["tasks", "show", "a/b"], "", "error: 'a/b' is no id"),
-    "no address": (["tasks", "list", "--url", "nonsense"], "", "error: 'nonsense' is no address"),
-    "something else there": (["models", "list"], "", "error: status 200 with a body that"),
+FAILURES: dict[str, tuple[list[str], str, int, str]] = {
+    "broken file": (["adapt", "-"], "{", 2, "error: standard input, line 1: not JSON"),
+    "missing file": (["adapt", "gone.csv"], "", 2, "error: there is no gone.csv (unreadable-file)"),
+    "missing picture": (["predict", "gone.png", "--task-id", "a"], "", 2, "error: there is no gone.png"),
+    "missing weights": (["models", "upload", "m", "gone.safetensors"], "", 2, "error: gone.safetensors cannot be read"),
+    "missing data": (
+        ["datasets", "add", "gone.csv", "--name", "d", "--kind", "grouped"],
+        "",
+        2,
+        "error: there is no gone.csv",
+    ),
+    "not a number": (["predict", "-", "--task-id", "a"], "[[NaN]]", 1, "error: inputs[0][0] is nan"),
+    "no id": (["tasks", "show", "a/b"], "", 1, "error: 'a/b' is no id"),
+    "no address": (["tasks", "list", "--url", "nonsense"], "", 1, "error: 'nonsense' is no address"),
+    "something else there": (["models", "list"], "", 1, "error: status 200 with a body that"),
+    "no weights there": (
+        ["models", "weights", "m", "1", "--out", "w.safetensors"],
+        "",
+        1,
+        "error: an answer of 0 bytes that is no safetensors file",
+    ),
 }
 
 
-@pytest.mark.parametrize(("words", "stdin", "message"), FAILURES.values(), ids=FAILURES)
-def test_failure_is_told_on_stderr_without_a_traceback(words: list[str], stdin: str, message: str) -> None:
+@pytest.mark.parametrize(("words", "stdin", "status", "message"), FAILURES.values(), ids=FAILURES)
+def test_failure_is_one_line_on_stderr_without_a_traceback(
+    words: list[str], stdin: str, status: int, message: str
+) -> None:
     result = run(Service(), *words, stdin=stdin)
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (status, "")
     assert result.stderr.startswith(message)
-    assert "Traceback" not in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
-WRONG_USAGE: list[list[str]] = [
-    ["adapt"],
-    ["adapt", "-", "--steps", "many"],
-    ["adapt", "-", "--on-divergence", "hope"],
-    ["adapt", "-", "--forever", "--ttl-seconds", "5"],
-    ["predict", "-"],
-    ["predict", "-", "--task-id", "a", "--support", "b.csv"],
-    ["train"],
-    ["models", "promote", "sinusoid"],
-]
+WRONG_USAGE: dict[str, str] = {
+    "adapt": "support_file",
+    "adapt - --steps many": "'--steps': Input should be a valid integer",
+    "adapt - --on-divergence hope": "'hope' is not one of",
+    "adapt - --forever --ttl-seconds 5": "either --ttl-seconds or --forever",
+    "predict -": "either --task-id or --support",
+    "predict - --task-id a --support b.csv": "either --task-id or --support",
+    "train": "No such command 'train'",
+    "models promote sinusoid": "version",
+    "models promote sinusoid 0": "'version': ",
+    "models weights sinusoid 1": "'--out'",
+    "models weights sinusoid 1 --out .": ". is a folder; name a file",
+    "tasks weights a --out gone/w": "there is no folder gone",
+    "tasks weights a --out w --form half": "'half' is not one of",
+    "datasets add d.csv --name d": "'--kind'",
+    "datasets add d.csv --name d/e --kind grouped": "name: String should match pattern",
+    "datasets add d.csv --name d --kind labelled --fractions 1,2": "split.fractions",
+    "datasets add d.csv --name d --kind labelled --fractions much": "'much' is not three numbers",
+    "datasets add d.csv --name d --kind labelled --fractions 0.5,0.4,0.2": "sum to 1",
+    "datasets add d.csv --name d --kind labelled --output regression": "for regression the kind is grouped",
+    "datasets add d.csv --name d --kind grouped --picture-size 7": "picture_size",
+    "jobs start -": "- is no JSON object",
+    "jobs checkpoint a": "'--out'",
+}
 
 
-@pytest.mark.parametrize("words", WRONG_USAGE, ids=" ".join)
-def test_wrong_usage_exits_with_2(words: list[str]) -> None:
-    result = run(Service(), *words, stdin="[]")
+@pytest.mark.parametrize("words", WRONG_USAGE)
+def test_wrong_usage_is_one_line_on_stderr_and_exits_with_2(words: str) -> None:
+    service = Service()
+    result = run(service, *words.split(), stdin="[]")
     assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
+    assert WRONG_USAGE[words].lower() in result.stderr.lower()
+    assert result.stderr.count("\n") == 1
+    assert service.lines == []
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert run(Service(), "--version").stdout == f"innerloop {innerloop.__version__}\n"

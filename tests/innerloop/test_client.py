@@ -1,185 +1,23 @@
 """Claims about the clients; the blocking and the awaiting one run the same tables."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from innerloop import AsyncClient, Client, errors, wire
+from innerloop import AsyncClient, Client, errors
+from tests.innerloop.answers import JOB, REQUEST, page
+from tests.innerloop.client_calls import ADAPTED, CALLS, LIMITS, SUPPORT, TASK, X, Y
+from tests.innerloop.shells import Shell
 
-Handler = Callable[[httpx.Request], httpx.Response]
-
-TIMING = {"queue": 0.4, "compute": 2.1, "total": 3.0}
-ADAPTED = {
-    "task_id": "a",
-    "revision": 1,
-    "model": "sinusoid",
-    "model_version": 1,
-    "steps": 1,
-    "kept_step": 1,
-    "support_size": 2,
-    "classes": None,
-    "support_loss": [1.92, 0.61],
-    "validation": {"before": {"loss": 2.1}, "after": {"loss": 0.2}},
-    "cached": False,
-    "expires_at": "2026-11-21T10:00:00Z",
-    "timing_ms": TIMING,
+# What sends or brings files, in test_client_files.py, and what goes on for long, in test_client_following.py.
+ELSEWHERE = {
+    *("add_dataset", "checkpoint", "model_weights", "task_weights", "upload_model_version"),
+    *("job_events", "wait_for_job"),
 }
-PREDICTED = {
-    "task_id": "a",
-    "revision": 1,
-    "model": "sinusoid",
-    "model_version": 1,
-    "outputs": [[0.12], [0.95]],
-    "timing_ms": TIMING,
-}
-MODEL = {"name": "sinusoid", "active_version": 1, "versions": []}
-TASK = {
-    "task_id": "a",
-    "model": "sinusoid",
-    "model_version": 1,
-    "revision": 2,
-    "revisions": 2,
-    "support_size": 2,
-    "classes": None,
-    "bytes": 100,
-    "created_at": "2026-11-21T10:00:00Z",
-    "updated_at": "2026-11-21T10:00:00Z",
-    "expires_at": None,
-}
-REVISION = {**TASK, "steps": 1, "kept_step": 1}
-PROBLEM = {"code": "diverged", "title": "t", "status": 422, "remedy": "r"}
-LIMITS = wire.Limits().model_dump()
-X, Y = [[-1.2], [0.4]], [0.31, -0.8]
-SUPPORT = {"inputs": X, "targets": Y}
-
-
-def page(*data: object, following: str | None = None) -> dict[str, Any]:
-    return {"data": list(data), "has_more": following is not None, "next": following}
-
-
-# What is called, what is sent, what comes back and what it is read as.
-CALLS: dict[str, tuple[Callable[[Any], Any], str, dict[str, Any] | None, Any, Any]] = {
-    "adapt": (
-        lambda client: client.adapt(X, Y, task_id="a", model="sinusoid", steps=1, append=True),
-        "POST /adapt",
-        {"support": SUPPORT, "task_id": "a", "model": "sinusoid", "steps": 1, "append": True},
-        ADAPTED,
-        wire.AdaptAnswer.model_validate(ADAPTED),
-    ),
-    "adapt with arrays": (
-        lambda client: client.adapt(np.array([[1], [2]], dtype=np.float32), np.array(["cat", "dog"])),
-        "POST /adapt",
-        {"support": {"inputs": [[1.0], [2.0]], "targets": ["cat", "dog"]}},
-        ADAPTED,
-        wire.AdaptAnswer.model_validate(ADAPTED),
-    ),
-    "adapt for ever, with validation": (
-        lambda client: client.adapt(X, Y, ttl_seconds=None, steps=None, validation=(X, Y)),
-        "POST /adapt",
-        {"support": SUPPORT, "ttl_seconds": None, "validation": SUPPORT},
-        ADAPTED,
-        wire.AdaptAnswer.model_validate(ADAPTED),
-    ),
-    "predict with a task": (
-        lambda client: client.predict(X, task_id="a", revision=1),
-        "POST /predict",
-        {"task_id": "a", "revision": 1, "inputs": X},
-        PREDICTED,
-        wire.PredictAnswer.model_validate(PREDICTED),
-    ),
-    "predict from a support": (
-        lambda client: client.predict(X, support=(X, Y), model="sinusoid", learning_rate=0.1),
-        "POST /predict",
-        {"support": SUPPORT, "model": "sinusoid", "learning_rate": 0.1, "inputs": X},
-        PREDICTED,
-        wire.PredictAnswer.model_validate(PREDICTED),
-    ),
-    "models": (
-        lambda client: client.models(),
-        "GET /models",
-        None,
-        page(MODEL),
-        [wire.ModelInfo.model_validate(MODEL)],
-    ),
-    "model": (
-        lambda client: client.model("sinusoid"),
-        "GET /models/sinusoid",
-        None,
-        MODEL,
-        wire.ModelInfo.model_validate(MODEL),
-    ),
-    "promote": (
-        lambda client: client.promote("sinusoid", 1),
-        "POST /models/sinusoid/promote",
-        {"version": 1},
-        MODEL,
-        wire.ModelInfo.model_validate(MODEL),
-    ),
-    "tasks of a model": (
-        lambda client: client.tasks(model="sinusoid"),
-        "GET /tasks?model=sinusoid",
-        None,
-        page(TASK),
-        [wire.TaskInfo.model_validate(TASK)],
-    ),
-    "task": (
-        lambda client: client.task("a"),
-        "GET /tasks/a",
-        None,
-        TASK,
-        wire.TaskInfo.model_validate(TASK),
-    ),
-    "revisions": (
-        lambda client: client.revisions("a"),
-        "GET /tasks/a/revisions",
-        None,
-        page(REVISION),
-        [wire.RevisionInfo.model_validate(REVISION)],
-    ),
-    "delete_task": (lambda client: client.delete_task("a"), "DELETE /tasks/a", None, None, None),
-    "limits": (lambda client: client.limits(), "GET /limits", None, LIMITS, wire.Limits()),
-    "health": (lambda client: client.health(), "GET /healthz", None, {"status": "ok"}, wire.Health()),
-    "ready": (
-        lambda client: client.ready(),
-        "GET /readyz",
-        None,
-        {"ready": True, "reasons": []},
-        wire.Readiness(ready=True, reasons=[]),
-    ),
-    "problem": (
-        lambda client: client.problem("diverged"),
-        "GET /problems/diverged",
-        None,
-        PROBLEM,
-        wire.ProblemInfo.model_validate(PROBLEM),
-    ),
-}
-
-
-class Shell(Protocol):
-    async def __call__(self, handler: Handler, use: Callable[[Any], Any], **options: Any) -> Any: ...
-
-
-async def blocking(handler: Handler, use: Callable[[Any], Any], **options: Any) -> Any:
-    with Client("http://here", transport=httpx.MockTransport(handler), **options) as client:
-        result = use(client)
-        return list(result) if isinstance(result, Iterator) else result
-
-
-async def awaiting(handler: Handler, use: Callable[[Any], Any], **options: Any) -> Any:
-    async with AsyncClient("http://here", transport=httpx.MockTransport(handler), **options) as client:
-        result = use(client)
-        return [item async for item in result] if isinstance(result, AsyncIterator) else await result
-
-
-@pytest.fixture(params=[blocking, awaiting])
-def shell(request: pytest.FixtureRequest) -> Shell:
-    chosen: Shell = request.param
-    return chosen
 
 
 def overloaded(after: str = "0") -> httpx.Response:
@@ -212,7 +50,7 @@ async def test_call_sends_its_request_and_reads_its_answer(
 def test_every_method_of_both_clients_is_in_the_table() -> None:
     for cls in (Client, AsyncClient):
         methods = {name for name in vars(cls) if not name.startswith("_")} - {"close"}
-        assert methods == {name.split()[0] for name in CALLS}
+        assert methods == {name.split()[0] for name in CALLS} | ELSEWHERE
 
 
 async def test_lists_go_through_all_pages(shell: Shell) -> None:
@@ -246,6 +84,19 @@ async def test_adapt_is_sent_again_under_the_same_key_and_body(shell: Shell) -> 
     await shell(handler, lambda client: client.adapt(X, Y))
     assert len(seen) == 3
     assert len(set(seen)) == 1
+
+
+async def test_job_is_started_again_under_the_same_key(shell: Shell) -> None:
+    keys: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        keys.append(request.headers["Idempotency-Key"])
+        assert json.loads(request.content) == REQUEST
+        return overloaded() if len(keys) < 2 else httpx.Response(202, json=JOB)
+
+    await shell(handler, lambda client: client.meta_train(REQUEST))
+    await shell(handler, lambda client: client.meta_train(REQUEST, idempotency_key="mine"))
+    assert keys[0] == keys[1] != keys[2] == "mine"
 
 
 async def test_each_adaptation_has_a_key_of_its_own(shell: Shell) -> None:
@@ -316,6 +167,9 @@ NOT_SENT: dict[str, tuple[Callable[[Any], Any], type[errors.InnerloopError]]] = 
         lambda client: client.predict(np.array([[np.inf]]), task_id="a"),
         errors.NotFinite,
     ),
+    "NaN in a job": (lambda client: client.meta_train(REQUEST, meta_learning_rate=float("nan")), errors.NotFinite),
+    "job of two lines": (lambda client: client.cancel_job("a\nb"), errors.InvalidId),
+    "key of a job": (lambda client: client.meta_train(idempotency_key="\n"), errors.InvalidIdempotencyKey),
     "path as an id": (lambda client: client.delete_task("../models/m"), errors.InvalidId),
     "dots as an id": (lambda client: client.task(".."), errors.InvalidId),
     "empty name": (lambda client: client.model(""), errors.InvalidId),

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,23 @@ def test_pictures_are_inputs_one_by_one_or_by_their_folder(tmp_path: Path) -> No
     assert read_inputs([tmp_path]) == pictures
 
 
+def damaged(path: Path) -> Path:
+    """Change bytes of the arrays, and leave the directory at the end of the file whole."""
+    content = bytearray(path.read_bytes())
+    content[200:220] = bytes(20)
+    path.write_bytes(content)
+    return path
+
+
+def zip_of_texts(folder: Path) -> Path:
+    with zipfile.ZipFile(folder / "a.npz", "w") as file:
+        for name in ("inputs", "targets"):
+            file.writestr(name, "1 2 3")
+    return folder / "a.npz"
+
+
 BROKEN_SUPPORT: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "missing": (lambda folder: folder / "gone.json", r"gone\.json cannot be read: No such file"),
+    "missing": (lambda folder: folder / "gone.json", r"there is no .*gone\.json"),
     "missing, unknown kind": (lambda folder: folder / "gone.txt", r"there is no .*gone\.txt"),
     "unknown kind": (lambda folder: write(folder / "a.txt", "1"), r"a\.txt is none of \.json, \.csv"),
     "not JSON": (lambda folder: write(folder / "a.json", '{\n"inputs": [1,]}'), r"a\.json, line 2: not JSON"),
@@ -75,20 +91,26 @@ BROKEN_SUPPORT: dict[str, tuple[Callable[[Path], Path], str]] = {
     "JSON too deep": (lambda folder: write(folder / "a.json", "[" * 100_000), r"a\.json is not JSON"),
     "JSON without targets": (lambda folder: write(folder / "a.json", '{"inputs": []}'), r'is not {"inputs"'),
     "JSON list": (lambda folder: write(folder / "a.json", "[[1, 2]]"), r'is not {"inputs"'),
-    "not npz": (lambda folder: write(folder / "a.npz", "inputs"), r"a\.npz cannot be read as npz"),
-    "empty npz": (lambda folder: write(folder / "a.npz", ""), r"a\.npz cannot be read as npz"),
-    "missing npz": (lambda folder: folder / "gone.npz", r"gone\.npz cannot be read as npz: .*No such file"),
-    "broken npz": (
+    "not npz": (lambda folder: write(folder / "a.npz", "inputs"), r"a\.npz is no npz file"),
+    "empty npz": (lambda folder: write(folder / "a.npz", ""), r"a\.npz is no npz file"),
+    "missing npz": (lambda folder: folder / "gone.npz", r"there is no .*gone\.npz"),
+    "cut npz": (
         lambda folder: write(folder / "a.npz", b"PK\x03\x04 and no more"),
-        r"a\.npz is a broken npz",
+        r"a\.npz is no npz file, or a damaged one",
     ),
+    "damaged npz": (
+        lambda folder: damaged(archive(folder / "a.npz", inputs=[[1.0]] * 99, targets=[1] * 99)),
+        r"a\.npz is a damaged npz file",
+    ),
+    "zip of no arrays": (zip_of_texts, r"a\.npz: inputs is no array"),
+    "one picture": (lambda folder: write(folder / "cat.png", b"\x89PNG"), r"cat\.png is one picture; give the folder"),
     "npz without targets": (
         lambda folder: archive(folder / "a.npz", inputs=[1], labels=[2]),
         r"no array 'targets'; it holds inputs, labels",
     ),
     "npz of objects": (
         lambda folder: archive(folder / "a.npz", inputs=[1], targets=np.array([{}], dtype=object)),
-        r"a\.npz cannot be read as npz: Object arrays",
+        r"a\.npz: targets holds Python objects",
     ),
     "npz of one value": (
         lambda folder: archive(folder / "a.npz", inputs=[1], targets=2),
@@ -116,13 +138,25 @@ def test_npy_named_npz_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     with path.open("wb") as file:
         np.save(file, np.zeros(2))
-    with pytest.raises(UnreadableFile, match=r"a\.npz cannot be read as npz"):
+    with pytest.raises(UnreadableFile, match=r"a\.npz is no npz file"):
         read_inputs([path])
 
 
 def test_several_files_have_to_be_pictures(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile, match="all of them"):
-        read_inputs([tmp_path / "a.png", tmp_path / "b.json"])
+        read_inputs([write(tmp_path / "a.png", ""), write(tmp_path / "b.json", "[]")])
+
+
+def test_missing_picture_is_named_among_others(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile, match=r"there is no .*gone\.png"):
+        read_inputs([write(tmp_path / "a.png", ""), tmp_path / "gone.png"])
+
+
+def test_class_folders_are_no_inputs_and_one_of_them_is(tmp_path: Path) -> None:
+    picture = write(tmp_path / "pets" / "cat" / "1.png", "")
+    with pytest.raises(UnreadableFile, match=r"pets holds folders and no pictures; .* such as .*cat"):
+        read_inputs([tmp_path / "pets"])
+    assert read_inputs([picture.parent]) == [picture]
 
 
 def test_json_inputs_that_are_no_rows_are_refused(tmp_path: Path) -> None:

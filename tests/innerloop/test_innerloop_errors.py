@@ -10,6 +10,7 @@ import pytest
 from innerloop import errors
 from innerloop.errors import ERROR_BY_CODE, ClientError, InnerloopError, ServiceError, error_of
 
+SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(errors.__file__).parent.glob("*.py")))
 CONCRETE = [pytest.param(cls, id=code) for code, cls in ERROR_BY_CODE.items()]
 
 
@@ -44,16 +45,20 @@ def test_each_concrete_error_comes_from_the_service_or_from_the_client() -> None
 
 
 def test_codes_are_unique() -> None:
-    text = Path(errors.__file__).read_text(encoding="utf-8")
-    codes = re.findall(r'^    code = "(.*)"$', text, re.MULTILINE)
+    codes = re.findall(r'^    code = "(.*)"$', SOURCE, re.MULTILINE)
     assert sorted(codes) == sorted(ERROR_BY_CODE)
 
 
 def test_docstring_draws_every_class() -> None:
     drawn = re.findall(r"\b[A-Z][a-z]+[A-Za-z]*\b", errors.__doc__ or "")
-    tree = ast.parse(Path(errors.__file__).read_text(encoding="utf-8"))
-    defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef)} - {"FieldError"}
+    defined = {node.name for node in ast.parse(SOURCE).body if isinstance(node, ast.ClassDef)} - {"FieldError"}
     assert defined <= set(drawn)
+    assert set(drawn) - defined == {"Define", "Only"}
+
+
+def test_package_offers_every_class() -> None:
+    defined = {node.name for node in ast.parse(SOURCE).body if isinstance(node, ast.ClassDef)}
+    assert set(errors.__all__) == {*defined, "ERROR_BY_CODE", "error_of"}
 
 
 def test_error_survives_the_copy_that_a_process_pool_makes() -> None:

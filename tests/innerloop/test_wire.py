@@ -7,6 +7,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from innerloop import wire
+from tests.innerloop.answers import DATASET as DATASET_INFO
+from tests.innerloop.answers import FAILED, JOB, SUCCEEDED
 
 SUPPORT = {"inputs": [[-1.2], [0.4]], "targets": [0.31, -0.8]}
 TIMING = {"queue": 0.4, "compute": 2.1, "total": 3.0}
@@ -17,6 +19,7 @@ META_TRAIN: dict[str, Any] = {
     "tasks": {"kind": "sinusoid", "shots": 10, "queries": 10},
 }
 LABELLED = {"kind": "labelled", "dataset": "omniglot"}
+GROUPED = {"kind": "grouped", "dataset": "assays"}
 PREDICTION = {"task_id": None, "revision": None, "model": "m", "model_version": 1, "timing_ms": TIMING}
 
 Place = tuple[str | int, ...]
@@ -58,7 +61,13 @@ META: dict[str, tuple[dict[str, Any], Place]] = {
         ("tasks", "built-in", "dataset"),
     ),
     "labelled without data set": ({"tasks": {"kind": "labelled"}}, ("tasks", "labelled", "dataset")),
-    "range the wrong way round": ({"tasks": {**LABELLED, "shots": [5, 1]}}, ("tasks", "labelled")),
+    "range the wrong way round": ({"tasks": {**LABELLED, "shots": [5, 1]}}, ("tasks", "labelled", "shots")),
+    "range of zero": ({"tasks": {**GROUPED, "shots": 0}}, ("tasks", "grouped", "shots", "constrained-int")),
+    "grouped range the wrong way round": ({"tasks": {**GROUPED, "shots": [9, 2]}}, ("tasks", "grouped", "shots")),
+    "grouped without data set": ({"tasks": {"kind": "grouped"}}, ("tasks", "grouped", "dataset")),
+    "grouped with ways": ({"tasks": {**GROUPED, "ways": 5}}, ("tasks", "grouped", "ways")),
+    "unknown order": ({"tasks": {**GROUPED, "order": "last"}}, ("tasks", "grouped", "order")),
+    "scaling as text": ({"tasks": {**LABELLED, "scaling": "yes"}}, ("tasks", "labelled", "scaling")),
     "unknown optimizer": ({"optimizer": "lion"}, ("optimizer",)),
     "no iterations": ({"iterations": 0}, ("iterations",)),
     "unknown field": ({"epochs": 3}, ("epochs",)),
@@ -67,6 +76,27 @@ PROMOTE: dict[str, tuple[dict[str, Any], Place]] = {
     "no version": ({}, ("version",)),
     "version as text": ({"version": "3"}, ("version",)),
 }
+DATASET: dict[str, tuple[dict[str, Any], Place]] = {
+    "no kind": ({"kind": None}, ("kind",)),
+    "unknown kind": ({"kind": "stream"}, ("kind",)),
+    "name as a path": ({"name": "../a"}, ("name",)),
+    "unknown field": ({"columns": []}, ("columns",)),
+    "no inputs at all": ({"inputs": []}, ("inputs", "list[constrained-str]")),
+    "empty column": ({"group": ""}, ("group",)),
+    "column that is no text": ({"targets": 3}, ("targets", "constrained-str")),
+    "picture too small": ({"picture_size": 7}, ("picture_size",)),
+    "picture too large": ({"picture_size": 257}, ("picture_size",)),
+    "picture size as text": ({"picture_size": "28"}, ("picture_size",)),
+    "unknown output": ({"output": "ranking"}, ("output",)),
+    "regression of classes": ({"kind": "labelled", "output": "regression"}, ()),
+    "groups split by class": ({"split": {"by": "class"}}, ()),
+    "two fractions": ({"split": {"fractions": [0.5, 0.5]}}, ("split", "fractions")),
+    "fraction of nothing": ({"split": {"fractions": [0.5, 0.5, 0]}}, ("split", "fractions", 2)),
+    "fractions of more": ({"split": {"fractions": [0.5, 0.5, 0.5]}}, ("split",)),
+    "fraction that is no number": ({"split": {"fractions": [0.5, 0.4, float("nan")]}}, ("split", "fractions", 2)),
+    "negative seed": ({"split": {"seed": -1}}, ("split", "seed")),
+    "boolean seed": ({"split": {"seed": True}}, ("split", "seed")),
+}
 REFUSED = [
     pytest.param(model, {**valid, **body}, place, id=f"{model.__name__}: {name}")
     for model, valid, table in (
@@ -74,6 +104,7 @@ REFUSED = [
         (wire.PredictRequest, {"inputs": []}, PREDICT),
         (wire.MetaTrainRequest, META_TRAIN, META),
         (wire.PromoteRequest, {}, PROMOTE),
+        (wire.DatasetSpec, {"name": "assays", "kind": "grouped"}, DATASET),
     )
     for name, (body, place) in table.items()
 ]
@@ -160,6 +191,48 @@ def test_shots_of_labelled_tasks_are_a_number_or_a_range(shots: int | list[int])
     request = wire.MetaTrainRequest.model_validate({**META_TRAIN, "tasks": {**LABELLED, "shots": shots}})
     assert isinstance(request.tasks, wire.LabelledTasks)
     assert (request.tasks.shots, request.tasks.rotations) == (shots, False)
+
+
+@pytest.mark.parametrize("shots", [1, [1, 5]])
+def test_grouped_tasks_have_shots_and_an_order(shots: int | list[int]) -> None:
+    request = wire.MetaTrainRequest.model_validate({**META_TRAIN, "tasks": {**GROUPED, "shots": shots}})
+    assert request.tasks.model_dump() == {
+        "kind": "grouped",
+        "dataset": "assays",
+        "shots": shots,
+        "queries": 10,
+        "order": "random",
+        "scaling": True,
+    }
+
+
+def test_spec_of_a_data_set_needs_a_name_and_a_kind_alone() -> None:
+    spec = wire.DatasetSpec.model_validate_json('{"name": "omniglot", "kind": "labelled"}')
+    assert spec.model_dump() == {
+        "name": "omniglot",
+        "kind": "labelled",
+        "inputs": None,
+        "targets": None,
+        "group": None,
+        "output": None,
+        "picture_size": 28,
+        "split": {"by": None, "fractions": [0.7, 0.15, 0.15], "seed": 0},
+    }
+
+
+def test_specs_do_not_share_their_fractions() -> None:
+    first, second = wire.SplitSpec(), wire.SplitSpec()
+    first.fractions.append(0.0)
+    assert second.fractions == [0.7, 0.15, 0.15]
+
+
+@pytest.mark.parametrize("job", [JOB, SUCCEEDED, FAILED], ids=lambda job: job["status"])
+def test_job_is_written_as_it_came(job: dict[str, Any]) -> None:
+    assert wire.JobInfo.model_validate(job).model_dump(mode="json") == job
+
+
+def test_data_set_is_written_as_it_came() -> None:
+    assert wire.DatasetInfo.model_validate(DATASET_INFO).model_dump(mode="json") == DATASET_INFO
 
 
 MOMENTS = ["2026-11-21T10:00:00Z", "2026-11-21T12:00:00+02:00", "2026-11-21T10:00:00.75Z"]

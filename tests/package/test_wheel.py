@@ -67,6 +67,11 @@ def test_the_wheel_holds_the_client_alone(wheel: Path) -> None:
     assert "innerloop/py.typed" in names
 
 
+def test_the_command_says_the_version_of_the_wheel(wheel: Path, python: Path) -> None:
+    told = subprocess.run([python.with_name("innerloop"), "--version"], capture_output=True, text=True, timeout=120)
+    assert told.stdout == f"innerloop {wheel.name.split('-')[1]}\n"
+
+
 def test_the_wheel_alone_talks_to_a_running_service(python: Path, service: Service, tmp_path: Path) -> None:
     done = subprocess.run(
         [python, "-c", SCRIPT, service.url], cwd=tmp_path, capture_output=True, text=True, timeout=120

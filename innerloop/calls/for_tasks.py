@@ -1,0 +1,106 @@
+"""Build the requests that adapt, predict and look after tasks."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+
+from innerloop import wire
+from innerloop.calls.call import SAFETENSORS, Call, deletion, key_headers, post, safetensors, segment
+from innerloop.encoding import Rows
+
+
+class Settings(TypedDict, total=False):
+    """Say how to adapt; what is absent is the model's default."""
+
+    model: str | None
+    steps: int | None
+    learning_rate: float | None
+    learning_rate_scale: float | None
+    on_divergence: Literal["error", "best"]
+    timeout_ms: int | None
+
+
+class AdaptOptions(Settings, total=False):
+    """Name the task and how to keep it.
+
+    `validation` is `(inputs, targets)`; `ttl_seconds=None` keeps the task for ever, while leaving it out
+    keeps what the task has; `idempotency_key` is made by the client where it is left out.
+    """
+
+    task_id: str | None
+    append: bool
+    ttl_seconds: int | None
+    if_revision: int | None
+    validation: tuple[Rows, Rows] | None
+    idempotency_key: str | None
+
+
+class PredictOptions(Settings, total=False):
+    """Name a task, or send a `support` of `(inputs, targets)` to adapt on and forget."""
+
+    task_id: str | None
+    revision: int | None
+    support: tuple[Rows, Rows] | None
+
+
+def adapt(inputs: Rows, targets: Rows, options: AdaptOptions) -> Call[wire.AdaptAnswer]:
+    """Build `POST /adapt`; without an idempotency key it is not repeatable."""
+    key = options.get("idempotency_key")
+    body = _body({"support": (inputs, targets), **options})
+    headers = {**key_headers(key), **_deadline(options)}
+    return post("/adapt", body, wire.AdaptAnswer.model_validate_json, headers, repeatable=key is not None)
+
+
+def predict(inputs: Rows, options: PredictOptions) -> Call[wire.PredictAnswer]:
+    """Build `POST /predict`."""
+    body = _body({**options, "inputs": inputs})
+    return post("/predict", body, wire.PredictAnswer.model_validate_json, _deadline(options))
+
+
+def tasks(model: str | None) -> Call[wire.Page[wire.TaskInfo]]:
+    """Build `GET /tasks`."""
+    params = {} if model is None else {"model": model}
+    return Call("GET", "/tasks", wire.Page[wire.TaskInfo].model_validate_json, params)
+
+
+def task(task_id: str) -> Call[wire.TaskInfo]:
+    """Build `GET /tasks/{id}`."""
+    return Call("GET", f"/tasks/{segment(task_id)}", wire.TaskInfo.model_validate_json)
+
+
+def revisions(task_id: str) -> Call[wire.Page[wire.RevisionInfo]]:
+    """Build `GET /tasks/{id}/revisions`."""
+    read = wire.Page[wire.RevisionInfo].model_validate_json
+    return Call("GET", f"/tasks/{segment(task_id)}/revisions", read)
+
+
+def task_weights(task_id: str, revision: int | None, form: Literal["full", "delta"]) -> Call[bytes]:
+    """Build `GET /tasks/{id}/weights`."""
+    params = {"form": form} if revision is None else {"form": form, "revision": str(revision)}
+    return Call("GET", f"/tasks/{segment(task_id)}/weights", safetensors, params, headers={"Accept": SAFETENSORS})
+
+
+def delete_task(task_id: str) -> Call[None]:
+    """Build `DELETE /tasks/{id}`."""
+    return deletion(f"/tasks/{segment(task_id)}")
+
+
+def _deadline(options: Settings) -> dict[str, str]:
+    timeout_ms = options.get("timeout_ms")
+    return {} if timeout_ms is None else {"X-Request-Timeout-Ms": str(timeout_ms)}
+
+
+def _body(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _field(name, value) for name, value in fields.items() if _is_sent(name, value)}
+
+
+def _is_sent(name: str, value: object) -> bool:
+    if name in ("idempotency_key", "timeout_ms"):
+        return False
+    return value is not None or name == "ttl_seconds"  # null is for ever; elsewhere it is the default
+
+
+def _field(name: str, value: Any) -> Any:
+    if name in ("support", "validation"):
+        inputs, targets = value
+        return {"inputs": inputs, "targets": targets}
+    return value
