@@ -36,6 +36,10 @@ class Card(BaseModel):
     input: InputCard
     output: OutputCard
     num_train_classes: int
+    scales_inputs: bool = False
+    """Whether the model centres and divides inputs by what it learned of the training split."""
+    scales_targets: bool = False
+    """The same for targets; answers are turned back."""
     default_steps: int | None
     """None for learners that take no steps."""
     max_steps: int | None

@@ -13,6 +13,7 @@ follows the row axis.
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 OutputKind = Literal["regression", "classification"]
@@ -53,6 +54,15 @@ class Episode(NamedTuple):
     class_ids: Tensor
     """[N] int64: which class of the whole data set each of the task's classes is; [0] for regression."""
 
+    def to(self, device: torch.device) -> "Episode":
+        """Return the episode with each tensor on `device`."""
+        support, query, class_ids = self
+        return Episode(
+            Support(*(leaf.to(device) for leaf in support)),
+            Query(*(leaf.to(device) for leaf in query)),
+            class_ids.to(device),
+        )
+
 
 class MetaParams(NamedTuple):
     """A meta-trained initialisation."""
@@ -71,6 +81,19 @@ class Trace(NamedTuple):
     `traces_end` is off); else [1]."""
 
 
+class Scaling(NamedTuple):
+    """What a training split's rows are centred and divided by; part of a model, so that callers keep their units."""
+
+    input_mean: Tensor
+    """[*input shape] float32."""
+    input_std: Tensor
+    """[*input shape], never 0."""
+    target_mean: Tensor
+    """[D]; [0] for classification."""
+    target_std: Tensor
+    """[D], never 0; [0] for classification."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to adapt: what changes unrolling is a plain number, what does not is a tensor a task."""
@@ -81,3 +104,6 @@ class Settings:
     """[] float32, multiplies the initialisation's inner rates; a tensor, so tasks of one batch may differ."""
     traces_end: bool = True
     """Whether the trace ends with the loss after the last step; static. It costs a pass that training does without."""
+    first_order: bool = False
+    """Whether second derivatives are left out whatever the learner's options say; static. A trainer sets it for the
+    share of meta-training that a learner's traits name."""

@@ -1,7 +1,8 @@
 """Parameter trees: flat dictionaries of tensors by dotted name."""
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 import torch
 from safetensors import SafetensorError
@@ -52,9 +53,10 @@ def to_device(tree: Tree, device: torch.device) -> Tree:
     return {name: leaf.to(device) for name, leaf in tree.items()}
 
 
-def to_bytes(tree: Tree) -> bytes:
-    """Return the tree as a safetensors file."""
-    return save({name: leaf.detach().cpu().contiguous().clone() for name, leaf in tree.items()})
+def to_bytes(tree: Tree, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return the tree as a safetensors file, with `metadata` in its header."""
+    leaves = {name: leaf.detach().cpu().contiguous().clone() for name, leaf in tree.items()}
+    return save(leaves, dict(metadata) if metadata else None)
 
 
 def from_bytes(data: bytes) -> Tree:
@@ -63,6 +65,20 @@ def from_bytes(data: bytes) -> Tree:
         return load(data)
     except SafetensorError as error:
         raise ValueError(f"not a safetensors file: {error}") from error
+
+
+def metadata_of(data: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file, empty where it has none; ValueError when it is none."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    if len(data) < end:
+        raise ValueError("not a safetensors file: its header is cut off")
+    try:
+        metadata = json.loads(data[8:end]).get("__metadata__") or {}
+    except (ValueError, RecursionError, AttributeError) as error:
+        raise ValueError("not a safetensors file: its header is no JSON object") from error
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("the metadata of a safetensors file maps names to strings")
+    return metadata
 
 
 def sha256(data: bytes) -> str:

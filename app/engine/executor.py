@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from app.episode import MetaParams, Query, Settings, Support, TaskParams
-from app.learners.learner import NO_NOISE, query_metrics
+from app.learners.learner import NO_NOISE
 from app.learners.model import Model
 from app.trees import all_finite, to_device
 from innerloop.errors import Diverged, NonFiniteOutputs
@@ -66,9 +66,7 @@ def predict(model: Model, task_params: TaskParams, inputs_Q: Tensor, *, device: 
     Raises NonFiniteOutputs, naming the first such row.
     """
     outputs_QO = model.learner.predict(model.meta, task_params, inputs_Q.to(device))
-    if model.learner.traits.output_kind == "classification":
-        outputs_QO = outputs_QO.softmax(dim=1)
-    here = outputs_QO.cpu()
+    here = model.learner.loss.probabilities(outputs_QO).cpu()
     finite_Q = torch.isfinite(here).all(dim=1)
     if not bool(finite_Q.all()):
         row = int(finite_Q.int().argmin())
@@ -97,7 +95,7 @@ def _adapt(
 
 def _metrics(model: Model, task_params: TaskParams, query: Query) -> dict[str, float]:
     outputs_QO = model.learner.predict(model.meta, task_params, query.inputs)
-    return {name: float(value) for name, value in query_metrics(model.learner.loss, outputs_QO, query).items()}
+    return {name: float(value) for name, value in model.learner.metrics(model.meta, outputs_QO, query).items()}
 
 
 def _finite(losses: list[float]) -> bool:

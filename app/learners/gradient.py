@@ -1,45 +1,135 @@
-"""The parts that gradient learners are put together from: options, initial leaves, start, loss, outputs."""
+"""The common form of gradient learners: what moves, at which rates, from which head, with which derivatives."""
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterator
+from typing import Annotated, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from app.episode import MetaParams, Settings, Support, TaskParams, Trace, Tree
-from app.learners.head_start import LOG_SCALE, class_means_head, initial_log_scale
-from app.learners.inner_loop import initial_rates, inner_loop, scaled_rates
-from app.learners.learner import Adapt, Traits
-from app.learners.losses import Loss, mask_classes, row_weights
+from app.learners.head_start import initial_log_scale
+from app.learners.inner_loop import inner_loop
+from app.learners.learner import Adapt, Learner, Predict, Traits, judge_by, loss_after_adapting
+from app.learners.losses import Loss
+from app.learners.moving import Moves, descent, masked, moving_leaves
+from app.learners.rates import Rates, initial_rates, rates_by_step
 from app.networks.network import Network, head
 from app.trees import merge
 
 CLASS_MASK = "class_mask"
-HEAD_LEAVES = ("head.weight", "head.bias")
 
 
 class GradientOptions(BaseModel):
     """What gradient learners have in common.
 
-    `rates`: "fixed" is one number for all, "per_tensor" learns one for each tensor, starting from
-    `learning_rate`. `head`: "learned" is a leaf of the initialisation, "class_means" starts each task's head from
-    the means of its classes' features (Triantafillou et al. 2020, section 3), with a learned scale.
+    `rates`: "fixed" is one number for all; starting from `learning_rate`, "per_tensor" learns one for each tensor,
+    "per_parameter" one for each number (Li et al. 2017), "per_step" one for each tensor and step (Antoniou et al.
+    2019). `head`: "learned" is a leaf of the initialisation, "class_means" starts each task's head from the means of
+    its classes' features (Triantafillou et al. 2020, section 3), with a learned scale.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     steps: Annotated[int, Field(ge=1, le=100)] = 1
     learning_rate: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.01
     first_order: bool = False
-    rates: Literal["fixed", "per_tensor"] = "fixed"
+    rates: Rates = "fixed"
     head: Literal["learned", "class_means"] = "learned"
 
 
-def gradient_traits(options: GradientOptions, loss: Loss) -> Traits:
-    """Return what callers may set; ValueError where head and targets do not go together."""
+class Stop(NamedTuple):
+    """A place on the way of one task's inner loop."""
+
+    task_params: TaskParams
+    support_loss: Tensor | None
+    """[]; None at the end of the way where the settings leave it out."""
+
+
+Way = Callable[[MetaParams, Support, Settings], Iterator[Stop]]
+"""(meta_params, support, settings) -> the places before each step and after the last."""
+
+
+def gradient_learner(options: GradientOptions, network: Network, loss: Loss, moves: Moves) -> Learner:
+    """Return the learner whose inner loop moves these leaves, and whose meta-loss is that of the query after it.
+
+    Raises ValueError where head, targets and what moves do not go together.
+    """
+    traits = _traits(options, loss, moves)
+    adapt, predict = end_of(way_of(options, network, loss, moves)), predictor(network)
+
+    def init(generator: torch.Generator) -> MetaParams:
+        leaves = network.init(generator)
+        trained = start_leaves(options, network, leaves)
+        return with_rates(options, MetaParams(trained, {}), moving_leaves(moves, leaves))
+
+    return Learner(traits, loss, init, adapt, predict, loss_after_adapting(adapt, predict, loss), judge_by(loss))
+
+
+def start_leaves(options: GradientOptions, network: Network, leaves: Tree) -> Tree:
+    """Return a network's first leaves; the head's only where it is learned, else the scale of its start."""
+    if options.head == "learned":
+        return leaves
+    return merge(moving_leaves("body", leaves), initial_log_scale(network.num_features))
+
+
+def with_rates(options: GradientOptions, meta: MetaParams, moving: Tree) -> MetaParams:
+    """Return the initialisation with the inner rates of the leaves `moving` beside its leaves."""
+    trained_rates, fixed_rates = initial_rates(options.rates, options.learning_rate, options.steps, moving)
+    return MetaParams(merge(meta.trained, trained_rates), merge(meta.fixed, fixed_rates))
+
+
+def way_of(options: GradientOptions, network: Network, loss: Loss, moves: Moves) -> Way:
+    """Return the inner loop of one task, place by place."""
+
+    def way(meta: MetaParams, support: Support, settings: Settings) -> Iterator[Stop]:
+        leaves = merge(meta.fixed, meta.trained)
+        first_order = options.first_order or settings.first_order
+        class_means = options.head == "class_means"
+        start, loss_of = descent(
+            moves, network, loss, leaves, support, class_means=class_means, first_order=first_order
+        )
+        rates = rates_by_step(options.rates, meta, start, settings)
+        classes = {CLASS_MASK: support.class_mask} if support.class_mask.shape[0] else {}
+        places = inner_loop(loss_of, start, rates, traces_end=settings.traces_end, first_order=first_order)
+        for params, support_loss in places:
+            changed = {name: leaf for name, leaf in params.items() if leaf is not leaves.get(name)}
+            yield Stop(merge(changed, classes), support_loss)
+
+    return way
+
+
+def end_of(way: Way) -> Adapt:
+    """Return the `adapt` that goes all the way."""
+
+    def adapt(meta: MetaParams, support: Support, settings: Settings, noise: Tree) -> tuple[TaskParams, Trace]:
+        task_params: TaskParams = {}
+        losses: list[Tensor] = []
+        for task_params, support_loss in way(meta, support, settings):  # noqa: B007 -- the last is what counts
+            losses += [] if support_loss is None else [support_loss]
+        return task_params, Trace(torch.stack(losses))
+
+    return adapt
+
+
+def predictor(network: Network) -> Predict:
+    """Return the `predict` of learners whose task parameters are leaves of the network."""
+
+    def predict(meta: MetaParams, task_params: TaskParams, inputs_Q: Tensor) -> Tensor:
+        params = merge(merge(meta.fixed, meta.trained), task_params)
+        outputs_QO = head(params, network.features(params, inputs_Q))
+        return masked(outputs_QO, task_params[CLASS_MASK]) if CLASS_MASK in task_params else outputs_QO
+
+    return predict
+
+
+def _traits(options: GradientOptions, loss: Loss, moves: Moves) -> Traits:
     if options.head == "class_means" and loss.output_kind != "classification":
         raise ValueError("head 'class_means' needs classes; these targets are numbers: use head 'learned'")
+    if options.head == "class_means" and moves == "body":
+        raise ValueError(
+            "head 'class_means' makes each task a head of its own, but this learner's inner loop leaves the head as "
+            "the initialisation has it: use head 'learned'"
+        )
     fixed = options.rates == "fixed"
     return Traits(
         output_kind=loss.output_kind,
@@ -48,89 +138,3 @@ def gradient_traits(options: GradientOptions, loss: Loss) -> Traits:
         learning_rate=options.learning_rate if fixed else None,
         learned_rates=not fixed,
     )
-
-
-def start_leaves(options: GradientOptions, network: Network, generator: torch.Generator) -> Tree:
-    """Return the network's first leaves; the head's only where it is learned, else the scale of its start."""
-    leaves = network.init(generator)
-    if options.head == "learned":
-        return leaves
-    body = {name: leaf for name, leaf in leaves.items() if name not in HEAD_LEAVES}
-    return merge(body, initial_log_scale(network.num_features))
-
-
-def with_rates(options: GradientOptions, trained: Tree, fixed: Tree, adapted: list[str]) -> MetaParams:
-    """Return the initialisation with the inner rates of the leaves `adapted` beside its leaves."""
-    trained_rates, fixed_rates = initial_rates(options.learning_rate, adapted, learned=options.rates != "fixed")
-    return MetaParams(merge(trained, trained_rates), merge(fixed, fixed_rates))
-
-
-def start_head(
-    options: GradientOptions, leaves: Tree, support: Support, features: Callable[[], Float[Tensor, "S F"]]
-) -> Tree:
-    """Return the head that a task's inner loop starts from; `features` is called only if it is needed."""
-    if options.head == "learned":
-        return {name: leaves[name] for name in HEAD_LEAVES}
-    _, targets, row_mask, class_mask = support
-    return class_means_head(features(), targets, row_mask, class_mask, leaves[LOG_SCALE])
-
-
-def support_loss(loss: Loss, support: Support) -> Callable[[Tree, Tensor], Tensor]:
-    """Return (params, features_SF) -> the mean loss of the support rows that count."""
-    weights_S = row_weights(support.row_mask)
-
-    def mean_loss(params: Tree, features_SF: Float[Tensor, "S F"]) -> Float[Tensor, ""]:
-        losses_S = loss.rows(_masked(head(params, features_SF), support.class_mask), support.targets)
-        return torch.dot(losses_S, weights_S.to(losses_S.dtype))
-
-    return mean_loss
-
-
-def adapt_from(
-    start: Tree,
-    loss_of: Callable[[Tree], Tensor],
-    options: GradientOptions,
-    meta: MetaParams,
-    support: Support,
-    settings: Settings,
-) -> tuple[TaskParams, Trace]:
-    """Return where the inner loop leads from `start`: the leaves it changed, and the class mask where there is one."""
-    rates = scaled_rates(meta, start, settings.rate_scale)
-    params, trace = inner_loop(loss_of, start, rates, settings, first_order=options.first_order)
-    leaves = merge(meta.fixed, meta.trained)
-    changed = {name: leaf for name, leaf in params.items() if leaf is not leaves.get(name)}
-    classes = {CLASS_MASK: support.class_mask} if support.class_mask.shape[0] else {}
-    return merge(changed, classes), trace
-
-
-def adapt_all_leaves(options: GradientOptions, network: Network, loss: Loss) -> Adapt:
-    """Return the `adapt` that moves body and head."""
-
-    def adapt(meta: MetaParams, support: Support, settings: Settings, noise: Tree) -> tuple[TaskParams, Trace]:
-        leaves = merge(meta.fixed, meta.trained)
-        new_head = start_head(options, leaves, support, lambda: network.features(leaves, support.inputs))
-        start = merge({name: leaf for name, leaf in leaves.items() if name.startswith("body.")}, new_head)
-
-        mean_loss = support_loss(loss, support)
-
-        def loss_of(params: Tree) -> Tensor:
-            return mean_loss(params, network.features(params, support.inputs))
-
-        return adapt_from(start, loss_of, options, meta, support, settings)
-
-    return adapt
-
-
-def predictor(network: Network) -> Callable[[MetaParams, TaskParams, Tensor], Tensor]:
-    """Return the `predict` of learners whose task parameters are leaves of the network."""
-
-    def predict(meta: MetaParams, task_params: TaskParams, inputs_Q: Tensor) -> Tensor:
-        params = merge(merge(meta.fixed, meta.trained), task_params)
-        outputs_QO = head(params, network.features(params, inputs_Q))
-        return _masked(outputs_QO, task_params[CLASS_MASK]) if CLASS_MASK in task_params else outputs_QO
-
-    return predict
-
-
-def _masked(outputs_RO: Tensor, class_mask_N: Tensor) -> Tensor:
-    return mask_classes(outputs_RO, class_mask_N) if class_mask_N.shape[0] else outputs_RO

@@ -28,6 +28,8 @@ Predict = Callable[[MetaParams, TaskParams, Tensor], Tensor]
 MetaLoss = Callable[[MetaParams, Episode, Settings, Tree, Tensor], tuple[Tensor, Metrics]]
 """(meta_params, episode, settings, noise, progress) -> loss and metrics of one task; `progress` [] runs from 0
 to 1 over meta-training."""
+Judge = Callable[[MetaParams, Tensor, Query], Metrics]
+"""(meta_params, outputs_QO, query) -> metrics of the query rows that count, in the caller's units."""
 
 
 class Traits(NamedTuple):
@@ -42,6 +44,8 @@ class Traits(NamedTuple):
     """The inner rate where it is one fixed number that a caller may replace; else None."""
     learned_rates: bool
     """Whether rates are learned: they hold for at most `steps` steps, and a caller may only scale them."""
+    first_order_share: float = 0.0
+    """The share of meta-training, from its start, in which the trainer sets `Settings.first_order`."""
 
 
 class Learner(NamedTuple):
@@ -53,6 +57,7 @@ class Learner(NamedTuple):
     adapt: Adapt
     predict: Predict
     meta_loss: MetaLoss
+    metrics: Judge
 
 
 NO_NOISE: Tree = {}
@@ -63,6 +68,15 @@ def query_metrics(loss: Loss, outputs_QO: Tensor, query: Query) -> Metrics:
     metrics = {"loss": masked_mean(loss.rows(outputs_QO, query.targets), query.row_mask)}
     if loss.output_kind == "classification":
         metrics["accuracy"] = accuracy(outputs_QO, query.targets, query.row_mask)
+    return metrics
+
+
+def judge_by(loss: Loss) -> Judge:
+    """Return the usual `metrics`, which are those of `query_metrics`."""
+
+    def metrics(meta: MetaParams, outputs_QO: Tensor, query: Query) -> Metrics:
+        return query_metrics(loss, outputs_QO, query)
+
     return metrics
 
 

@@ -18,6 +18,8 @@ class Loss(NamedTuple):
     output_kind: OutputKind
     rows: Callable[[Tensor, Tensor], Tensor]
     """(outputs_RO, targets_R) -> [R]."""
+    probabilities: Callable[[Tensor], Tensor]
+    """(outputs_RO) -> what a caller is given: probabilities of classes [R, N], numbers [R, D] as they are."""
 
 
 def squared_rows(outputs_RD: Float[Tensor, "R D"], targets_RD: Float[Tensor, "R D"]) -> Float[Tensor, "R"]:
@@ -32,9 +34,48 @@ def cross_entropy_rows(logits_RN: Float[Tensor, "R N"], targets_R: Tensor) -> Fl
     return functional.cross_entropy(logits_RN, targets_R, reduction="none")
 
 
+def as_they_are(outputs_RD: Float[Tensor, "R D"]) -> Float[Tensor, "R D"]:
+    """Return the outputs."""
+    return outputs_RD
+
+
+def softmax(logits_RN: Float[Tensor, "R N"]) -> Float[Tensor, "R N"]:
+    """Return the probabilities whose logarithms the logits are, up to a number a row."""
+    return logits_RN.softmax(dim=1)
+
+
+def huber_rows(outputs_RD: Float[Tensor, "R D"], targets_RD: Float[Tensor, "R D"]) -> Float[Tensor, "R"]:
+    """Return the mean over D of the Huber losses (1964) with delta 1, in the units that the learner is given.
+
+    Half the squared error up to an error of 1, then linear. On scaled targets 1 is one standard deviation.
+    """
+    sizes_RD = (outputs_RD - targets_RD).abs()
+    small_RD = sizes_RD.clamp(max=1.0)
+    return (small_RD * (sizes_RD - 0.5 * small_RD)).sum(dim=1) / sizes_RD.shape[1]
+
+
+def binary_cross_entropy_rows(logits_RN: Float[Tensor, "R N"], targets_R: Tensor) -> Float[Tensor, "R"]:
+    """Return the sum over classes of the binary cross entropies, each class against the rest.
+
+    A masked class, whose logit is the least number, adds minus the logarithm of 1.
+    """
+    # one_hot looks at its numbers, which vmap over grad refuses.
+    is_class_RN = targets_R[:, None] == torch.arange(logits_RN.shape[1], device=targets_R.device)
+    return -functional.logsigmoid(torch.where(is_class_RN, logits_RN, -logits_RN)).sum(dim=1)
+
+
+def normalised_sigmoids(logits_RN: Float[Tensor, "R N"]) -> Float[Tensor, "R N"]:
+    """Return each class's probability against the rest, divided by their sum."""
+    return functional.logsigmoid(logits_RN).softmax(dim=1)
+
+
 LOSSES: Mapping[str, Loss] = {
-    "squared": Loss("squared", "regression", squared_rows),
-    "cross_entropy": Loss("cross_entropy", "classification", cross_entropy_rows),
+    "squared": Loss("squared", "regression", squared_rows, as_they_are),
+    "cross_entropy": Loss("cross_entropy", "classification", cross_entropy_rows, softmax),
+    "huber": Loss("huber", "regression", huber_rows, as_they_are),
+    "binary_cross_entropy": Loss(
+        "binary_cross_entropy", "classification", binary_cross_entropy_rows, normalised_sigmoids
+    ),
 }
 DEFAULT_LOSS: Mapping[OutputKind, str] = {"regression": "squared", "classification": "cross_entropy"}
 

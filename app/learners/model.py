@@ -2,10 +2,13 @@
 
 from typing import NamedTuple
 
+import torch
+
 from app.card import Card
-from app.episode import MetaParams, Tree
+from app.episode import MetaParams, Scaling, Tree
 from app.learners.learner import Learner
 from app.learners.registry import build_learner
+from app.learners.scaling import with_scaling
 from app.networks.registry import build_network
 from app.trees import merge, prefixed, subtree
 
@@ -15,7 +18,16 @@ TRAINED, FIXED = "trained.", "fixed."
 def learner_of(card: Card) -> Learner:
     """Return the learner that a card describes; ValueError when it describes none."""
     network = build_network(card.network, card.input.shape, card.output.shape[0])
-    return build_learner(card.learner, network, card.loss, card.num_train_classes)
+    learner = build_learner(card.learner, network, card.loss, card.num_train_classes)
+    return with_scaling(learner, _no_scaling(card)) if card.scales_inputs or card.scales_targets else learner
+
+
+def _no_scaling(card: Card) -> Scaling:
+    """Return a scaling that changes nothing, of the shapes that stored means and deviations have."""
+    targets = card.output.shape if card.scales_targets else (0,)
+    return Scaling(
+        torch.zeros(card.input.shape), torch.ones(card.input.shape), torch.zeros(targets), torch.ones(targets)
+    )
 
 
 class Model(NamedTuple):

@@ -10,17 +10,10 @@ import torch
 from torch import Tensor
 
 from app.episode import Episode, MetaParams, Settings, Tree
-from app.learners.gradient import (
-    HEAD_LEAVES,
-    GradientOptions,
-    adapt_all_leaves,
-    gradient_traits,
-    predictor,
-    start_leaves,
-    with_rates,
-)
+from app.learners.gradient import GradientOptions, gradient_learner, start_leaves, with_rates
 from app.learners.learner import Learner, Metrics
 from app.learners.losses import Loss, accuracy, masked_mean
+from app.learners.moving import HEAD_LEAVES
 from app.networks.initial import kaiming_uniform
 from app.networks.network import Network, outputs
 from app.trees import merge, prefixed, subtree
@@ -37,15 +30,14 @@ class PretrainedOptions(GradientOptions):
 
 def pretrained(options: PretrainedOptions, network: Network, loss: Loss, num_train_classes: int) -> Learner:
     """Return the learner whose meta-training does not adapt."""
-    traits = gradient_traits(options, loss)
+    learner = gradient_learner(options, network, loss, "all")
     by_class = loss.output_kind == "classification"
 
     def init(generator: torch.Generator) -> MetaParams:
-        leaves = start_leaves(options, network, generator)
-        body = {name: leaf for name, leaf in leaves.items() if name.startswith("body.")}
-        adapted = [*body, *HEAD_LEAVES]
         if not by_class:
-            return with_rates(options, leaves, {}, adapted)
+            return learner.init(generator)
+        leaves = start_leaves(options, network, network.init(generator))
+        body = {name: leaf for name, leaf in leaves.items() if name.startswith("body.")}
         # The task's head: zeros where it is a leaf, else the scale that class means start with.
         task_head = {
             name: torch.zeros_like(leaf) if name in HEAD_LEAVES else leaf
@@ -54,7 +46,8 @@ def pretrained(options: PretrainedOptions, network: Network, loss: Loss, num_tra
         }
         weight = kaiming_uniform(generator, (num_train_classes, network.num_features), gain=1.0)
         all_classes = {"head.weight": weight, "head.bias": torch.zeros(num_train_classes)}
-        return with_rates(options, merge(body, prefixed(all_classes, ALL_CLASSES)), task_head, adapted)
+        meta = MetaParams(merge(body, prefixed(all_classes, ALL_CLASSES)), task_head)
+        return with_rates(options, meta, {})  # one rate for all: no leaf has its own
 
     def meta_loss(
         meta: MetaParams, episode: Episode, settings: Settings, noise: Tree, progress: Tensor
@@ -71,4 +64,4 @@ def pretrained(options: PretrainedOptions, network: Network, loss: Loss, num_tra
         value = masked_mean(loss.rows(outputs_RO, targets_R), row_mask_R)
         return value, {"loss": value, "accuracy": accuracy(outputs_RO, targets_R, row_mask_R)}
 
-    return Learner(traits, loss, init, adapt_all_leaves(options, network, loss), predictor(network), meta_loss)
+    return learner._replace(init=init, meta_loss=meta_loss)

@@ -6,10 +6,15 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from app.learners.anil import AnilOptions, anil
+from app.learners.boil import BoilOptions, boil
+from app.learners.fomaml import FomamlOptions, fomaml
 from app.learners.learner import Learner
 from app.learners.losses import LOSSES, Loss
 from app.learners.maml import MamlOptions, maml
+from app.learners.mamlpp import MamlppOptions, mamlpp
+from app.learners.meta_sgd import MetaSgdOptions, meta_sgd
 from app.learners.pretrained import PretrainedOptions, pretrained
+from app.learners.reptile import ReptileOptions, reptile
 from app.networks.network import Network
 
 
@@ -22,7 +27,12 @@ class LearnerKind(NamedTuple):
 
 LEARNERS: Mapping[str, LearnerKind] = {
     "maml": LearnerKind(MamlOptions, maml),
+    "fomaml": LearnerKind(FomamlOptions, fomaml),
+    "reptile": LearnerKind(ReptileOptions, reptile),
+    "meta_sgd": LearnerKind(MetaSgdOptions, meta_sgd),
+    "mamlpp": LearnerKind(MamlppOptions, mamlpp),
     "anil": LearnerKind(AnilOptions, anil),
+    "boil": LearnerKind(BoilOptions, boil),
     "pretrained": LearnerKind(PretrainedOptions, pretrained),
 }
 

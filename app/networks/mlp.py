@@ -16,7 +16,10 @@ from app.networks.network import Network
 
 
 class MlpOptions(BaseModel):
-    """`{"kind": "mlp", "hidden": [40, 40]}`."""
+    """`{"kind": "mlp", "hidden": [40, 40], "norm": "none"}`.
+
+    `norm`: "layer" normalises each row's features before each ReLU (Ba et al. 2016), with learned scale and shift.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     kind: Literal["mlp"] = "mlp"
@@ -24,6 +27,7 @@ class MlpOptions(BaseModel):
         40,
         40,
     ]
+    norm: Literal["none", "layer"] = "none"
 
 
 def mlp(options: MlpOptions, input_shape: tuple[int, ...], num_outputs: int) -> Network:
@@ -36,6 +40,9 @@ def mlp(options: MlpOptions, input_shape: tuple[int, ...], num_outputs: int) -> 
         for i, (fan_in, fan_out) in layers:
             params[f"body.{i}.weight"] = kaiming_uniform(generator, (fan_out, fan_in))
             params[f"body.{i}.bias"] = torch.zeros(fan_out)
+            if options.norm == "layer":
+                params[f"body.{i}.norm.weight"] = torch.ones(fan_out)
+                params[f"body.{i}.norm.bias"] = torch.zeros(fan_out)
         params["head.weight"] = kaiming_uniform(generator, (num_outputs, sizes[-1]), gain=1.0)
         params["head.bias"] = torch.zeros(num_outputs)
         return params
@@ -43,7 +50,11 @@ def mlp(options: MlpOptions, input_shape: tuple[int, ...], num_outputs: int) -> 
     def features(params: Tree, inputs_R: Float[Tensor, "R ..."]) -> Float[Tensor, "R F"]:
         hidden_RF = inputs_R.flatten(1)
         for i, _ in layers:
-            hidden_RF = functional.linear(hidden_RF, params[f"body.{i}.weight"], params[f"body.{i}.bias"]).relu()
+            hidden_RF = functional.linear(hidden_RF, params[f"body.{i}.weight"], params[f"body.{i}.bias"])
+            if options.norm == "layer":
+                weight, bias = params[f"body.{i}.norm.weight"], params[f"body.{i}.norm.bias"]
+                hidden_RF = functional.layer_norm(hidden_RF, weight.shape, weight, bias)
+            hidden_RF = hidden_RF.relu()
         return hidden_RF
 
     return Network(init, features, input_shape, sizes[-1], num_outputs)

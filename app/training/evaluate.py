@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from app.episode import Episode, MetaParams, Settings
-from app.learners.learner import NO_NOISE, Learner, Metrics, query_metrics
+from app.learners.learner import NO_NOISE, Learner, Metrics
 
 NORMAL_95 = 1.96
 """Half width of a 95% interval in standard errors; the numbers of tasks here are in the hundreds and more."""
@@ -36,7 +36,8 @@ def task_metrics(learner: Learner, meta: MetaParams, episodes: Episode, steps: i
 
     def of_task(episode: Episode) -> Metrics:
         task_params, _ = learner.adapt(meta, episode.support, settings, NO_NOISE)
-        return query_metrics(learner.loss, learner.predict(meta, task_params, episode.query.inputs), episode.query)
+        outputs_QO = learner.predict(meta, task_params, episode.query.inputs)
+        return learner.metrics(meta, outputs_QO, episode.query)
 
     return torch.vmap(of_task)(episodes)
 

@@ -10,7 +10,9 @@ import torch
 
 from app.episode import Episode, MetaParams
 from app.learners.learner import Learner
+from app.learners.losses import LOSSES
 from app.learners.registry import build_learner
+from app.learners.scaling import with_scaling
 from app.networks.registry import build_network
 from tests.learners.answers import STEPS, task_of
 from tests.learners.toys import NUM_TRAIN_CLASSES, TOYS, WAYS, Toy
@@ -19,14 +21,19 @@ TASKS = 3
 
 
 class Variant(NamedTuple):
-    """A learner with its options, and what it promises beyond the contract."""
+    """A learner with its options, and what it promises beyond the contract.
+
+    The first variant of a kind is the one that is tried on the toys that are not for all.
+    """
 
     name: str
     options: Mapping[str, Any]
     changes: tuple[str, ...]
     """How the names of leaves begin that adaptation may change."""
-    gradient: Literal["exact", "first_order"] = "exact"
-    """`exact`: the meta-gradient is that of the meta-loss."""
+    gradient: Literal["exact", "first_order", "surrogate"] = "exact"
+    """`exact`: the meta-gradient is that of the meta-loss. `surrogate`: the meta-loss holds something constant."""
+    adapts_in_training: bool = True
+    """Whether the meta-loss is that of adapted parameters."""
     only_classes: bool = False
 
 
@@ -47,7 +54,8 @@ class Case:
     @functools.cache  # noqa: B019 -- cases live as long as the run; building with checked shapes takes 15 ms
     def learner(self, num_outputs: int | None = None, **changes: Any) -> Learner:
         network = build_network(self.toy.network, self.toy.input_shape, num_outputs or self.toy.num_outputs)
-        return build_learner({**self.variant.options, **changes}, network, self.toy.loss, NUM_TRAIN_CLASSES)
+        learner = build_learner({**self.variant.options, **changes}, network, self.toy.loss, NUM_TRAIN_CLASSES)
+        return learner if self.toy.scaling is None else with_scaling(learner, self.toy.scaling)
 
     def meta(self, seed: int = 0) -> MetaParams:
         return self.learner().init(torch.Generator().manual_seed(seed))
@@ -62,7 +70,7 @@ class Case:
 COMMON = {"steps": STEPS, "learning_rate": 0.1}
 HEAD_RATE = {"learning_rate": 0.5}  # a head alone takes, and needs, longer steps
 CLASS_MEANS = {"head": "class_means", "learning_rate": 0.01}  # its logits are steeper than those of a fresh head
-ALL, HEAD = ("body.", "head."), ("head.",)
+ALL, HEAD, BODY = ("body.", "head."), ("head.",), ("body.",)
 
 
 def _gradient_variants(options: Mapping[str, Any], changes: tuple[str, ...]) -> list[Variant]:
@@ -88,16 +96,43 @@ def _gradient_variants(options: Mapping[str, Any], changes: tuple[str, ...]) -> 
     ]
 
 
+def _class_means(kind: str, **options: Any) -> Variant:
+    """Return the row of a kind whose head starts from class means."""
+    return Variant(f"{kind}-class-means", {"kind": kind, **COMMON, **CLASS_MEANS, **options}, ALL, only_classes=True)
+
+
+ANNEALED = {"multi_step_share": 1.0, "first_order_share": 0.25}  # all steps weigh at the middle of training
 VARIANTS = (
     *_gradient_variants({"kind": "maml", **COMMON}, ALL),
     *_gradient_variants({"kind": "anil", **COMMON, **HEAD_RATE}, HEAD),
-    Variant("pretrained", {"kind": "pretrained", **COMMON}, ALL),
-    Variant("pretrained-class-means", {"kind": "pretrained", **COMMON, **CLASS_MEANS}, ALL, only_classes=True),
+    Variant("boil", {"kind": "boil", **COMMON}, BODY),
+    Variant("boil-first-order", {"kind": "boil", **COMMON, "first_order": True}, BODY, "first_order"),
+    Variant("boil-learned-rates", {"kind": "boil", **COMMON, "rates": "per_step"}, BODY),
+    Variant("fomaml", {"kind": "fomaml", **COMMON}, ALL, "first_order"),
+    Variant("meta_sgd", {"kind": "meta_sgd", **COMMON}, ALL),
+    _class_means("meta_sgd"),
+    Variant("mamlpp", {"kind": "mamlpp", **COMMON, **ANNEALED}, ALL),
+    _class_means("mamlpp", **ANNEALED),
+    Variant("reptile", {"kind": "reptile", **COMMON, "minibatches": 2}, ALL, "surrogate"),
+    Variant("pretrained", {"kind": "pretrained", **COMMON}, ALL, adapts_in_training=False),
+    Variant(
+        "pretrained-class-means",
+        {"kind": "pretrained", **COMMON, **CLASS_MEANS},
+        ALL,
+        adapts_in_training=False,
+        only_classes=True,
+    ),
 )
 
-CASES = [
-    Case(variant, toy) for variant in VARIANTS for toy in TOYS if toy.loss != "squared" or not variant.only_classes
-]
+
+def _goes_with(variant: Variant, toy: Toy) -> bool:
+    """Tell whether a variant is tried on a toy."""
+    is_first = variant == next(other for other in VARIANTS if other.options["kind"] == variant.options["kind"])
+    for_classes = LOSSES[toy.loss].output_kind == "classification"
+    return (toy.for_all or is_first) and (for_classes or not variant.only_classes)
+
+
+CASES = [Case(variant, toy) for variant in VARIANTS for toy in TOYS if _goes_with(variant, toy)]
 CLASSIFIERS = [case for case in CASES if case.classifies]
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)

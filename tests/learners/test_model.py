@@ -19,6 +19,8 @@ def card_of(case: Case) -> Card:
         input=InputCard(kind=kind, shape=case.toy.input_shape),
         output=OutputCard(kind=case.learner().traits.output_kind, shape=(case.toy.num_outputs,)),
         num_train_classes=NUM_TRAIN_CLASSES,
+        scales_inputs=case.toy.scaling is not None,
+        scales_targets=case.toy.scaling is not None and not case.classifies,
         default_steps=None,
         max_steps=None,
     )

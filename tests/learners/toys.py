@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from app.episode import Episode, Query, Support
+from app.episode import Episode, Query, Scaling, Support
 
 WAYS, SHOTS, QUERIES = 4, 2, 3
 NUM_TRAIN_CLASSES = 10
@@ -24,17 +24,43 @@ class Toy(NamedTuple):
     num_outputs: int
     sample: Callable[[torch.Generator, int, int], Episode]
     """(generator, num_tasks, ways) -> tasks stacked along a leading axis."""
+    scaling: Scaling | None = None
+    """Of toys in units of their own, what is part of the model."""
+    for_all: bool = True
+    """Whether all learners are tried on it, or one of each kind."""
 
 
-def _regression(generator: torch.Generator, num_tasks: int, ways: int) -> Episode:
-    """Draw bent planes: each target is tanh of the task's own linear map."""
-    rows = WAYS * (SHOTS + QUERIES)
-    x = torch.rand(num_tasks, rows, DIMENSIONS, generator=generator) * 2 - 1
-    y = torch.tanh(x @ torch.randn(num_tasks, DIMENSIONS, NUMBERS, generator=generator) + 0.5)
-    mask = torch.ones(num_tasks, rows, dtype=torch.bool)
-    none, s = torch.zeros(num_tasks, 0), WAYS * SHOTS
-    support = Support(x[:, :s], y[:, :s], mask[:, :s], none.bool())
-    return Episode(support, Query(x[:, s:], y[:, s:], mask[:, s:]), none.long())
+def _regression(numbers: int) -> Callable[[torch.Generator, int, int], Episode]:
+    """Return a world of bent planes: each target is tanh of the task's own linear map."""
+
+    def sample(generator: torch.Generator, num_tasks: int, ways: int) -> Episode:
+        rows = WAYS * (SHOTS + QUERIES)
+        x = torch.rand(num_tasks, rows, DIMENSIONS, generator=generator) * 2 - 1
+        y = torch.tanh(x @ torch.randn(num_tasks, DIMENSIONS, numbers, generator=generator) + 0.5)
+        mask = torch.ones(num_tasks, rows, dtype=torch.bool)
+        none, s = torch.zeros(num_tasks, 0), WAYS * SHOTS
+        support = Support(x[:, :s], y[:, :s], mask[:, :s], none.bool())
+        return Episode(support, Query(x[:, s:], y[:, s:], mask[:, s:]), none.long())
+
+    return sample
+
+
+def _in_units(
+    sample: Callable[[torch.Generator, int, int], Episode], scaling: Scaling
+) -> Callable[[torch.Generator, int, int], Episode]:
+    """Return the same world in the units that `scaling` undoes."""
+
+    def turned(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        inputs = inputs * scaling.input_std + scaling.input_mean
+        return inputs, targets * scaling.target_std + scaling.target_mean if len(scaling.target_std) else targets
+
+    def sample_in_units(generator: torch.Generator, num_tasks: int, ways: int) -> Episode:
+        support, query, class_ids = sample(generator, num_tasks, ways)
+        return Episode(
+            Support(*turned(*support[:2]), *support[2:]), Query(*turned(*query[:2]), query.row_mask), class_ids
+        )
+
+    return sample_in_units
 
 
 def _classification(shape: tuple[int, ...], spread: float) -> Callable[[torch.Generator, int, int], Episode]:
@@ -60,8 +86,25 @@ MLP = {"kind": "mlp", "hidden": [10, 8]}
 CONV4 = {"kind": "conv4", "filters": 8, "groups": 2}
 PICTURE = (1, 16, 16)
 
+NORMED = {**MLP, "norm": "layer"}
+INPUT_UNITS = torch.tensor([170.0, -3.0, 0.5]), torch.tensor([30.0, 0.1, 2.0])
+OF_INPUTS = Scaling(*INPUT_UNITS, torch.zeros(0), torch.zeros(0))
+OF_BOTH = Scaling(*INPUT_UNITS, torch.tensor([20.0]), torch.tensor([5.0]))
+VECTOR_CLASSES = _classification((DIMENSIONS,), 0.1)
+
 TOYS = (
-    Toy("numbers", (DIMENSIONS,), MLP, "squared", NUMBERS, _regression),
-    Toy("vectors", (DIMENSIONS,), MLP, "cross_entropy", WAYS, _classification((DIMENSIONS,), 0.1)),
-    Toy("pictures", PICTURE, CONV4, "cross_entropy", WAYS, _classification(PICTURE, 0.2)),
+    Toy("numbers", (DIMENSIONS,), MLP, "squared", NUMBERS, _regression(NUMBERS)),
+    Toy("vectors", (DIMENSIONS,), MLP, "cross_entropy", WAYS, VECTOR_CLASSES),
+    Toy("pictures", PICTURE, CONV4, "cross_entropy", WAYS, _classification(PICTURE, 0.2), for_all=False),
+    Toy("units", (DIMENSIONS,), MLP, "huber", 1, _in_units(_regression(1), OF_BOTH), OF_BOTH, for_all=False),
+    Toy(
+        "class-units",
+        (DIMENSIONS,),
+        NORMED,
+        "binary_cross_entropy",
+        WAYS,
+        _in_units(VECTOR_CLASSES, OF_INPUTS),
+        OF_INPUTS,
+        for_all=False,
+    ),
 )
