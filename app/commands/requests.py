@@ -8,9 +8,20 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from app.task_distributions.omniglot import read_omniglot
+from app.datasets.caps import DatasetCaps
+from app.datasets.contents import split_anew
+from app.datasets.read import read_dataset
+from app.task_distributions.dataset import Dataset
 from app.task_distributions.registry import Datasets
-from innerloop.wire import MetaTrainRequest
+from innerloop.errors import InnerloopError
+from innerloop.wire import DatasetSpec, Limits, MetaTrainRequest
+
+SPEC_SUFFIX = ".spec.json"
+DATA_HELP = (
+    "A data set by name: omniglot=images_background.zip, patients=patients.csv. Repeatable. But for a zip of class "
+    "folders, PATH.spec.json beside the file says what it holds, as POST /datasets takes it in `spec`."
+)
+"""What the option --data says."""
 
 
 def request_from(file: Path | None, assignments: Sequence[str]) -> MetaTrainRequest:
@@ -24,22 +35,54 @@ def request_from(file: Path | None, assignments: Sequence[str]) -> MetaTrainRequ
     try:
         return MetaTrainRequest.model_validate(body)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise typer.BadParameter("; ".join(lines)) from error
+        raise typer.BadParameter(_lines(error)) from error
 
 
 def datasets_from(assignments: Sequence[str]) -> tuple[Datasets, dict[str, Path]]:
-    """Return the data sets of `name=path` options, read, and their paths; usage error for one that is none."""
+    """Return the data sets of `name=path` options, read, and their paths; usage error for one that is none.
+
+    What a file holds is said by the JSON file beside it, `PATH.spec.json`, as POST /datasets takes it in `spec` (its
+    name may be left out). A zip of class folders does without: it is split by super-class where its folders have
+    such, as Omniglot's alphabets are, and else by class.
+    """
     paths: dict[str, Path] = {}
     for assignment in assignments:
         name, equals, path = assignment.partition("=")
         if not equals or not Path(path).is_file():
             raise typer.BadParameter(f"{assignment!r} is not of the form name=path with an existing file")
         paths[name] = Path(path)
+    return {name: _dataset(name, path) for name, path in paths.items()}, paths
+
+
+def _dataset(name: str, path: Path) -> Dataset:
+    beside = path.with_name(path.name + SPEC_SUFFIX)
+    body = _read_json(beside) if beside.is_file() else {"kind": "labelled"}
+    if not beside.is_file() and path.suffix.lower() != ".zip":
+        raise typer.BadParameter(f"{path} needs a JSON file {beside.name} beside it, as POST /datasets takes in `spec`")
     try:
-        return {name: read_omniglot(path) for name, path in paths.items()}, paths
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        spec = DatasetSpec.model_validate({**body, "name": name})
+        dataset = read_dataset(spec, path, path.name, _caps())
+        if not beside.is_file() and dataset.group_names:
+            return split_anew(dataset, "group", spec.split.fractions, spec.split.seed)
+        return dataset
+    except ValidationError as error:
+        raise typer.BadParameter(f"{beside.name}: {_lines(error)}") from error
+    except InnerloopError as error:
+        raise typer.BadParameter(error.detail) from error
+
+
+def _caps() -> DatasetCaps:
+    limits = Limits()
+    return DatasetCaps(
+        max_rows=limits.max_dataset_rows,
+        max_bytes=limits.max_dataset_bytes,
+        max_entries=limits.max_archive_entries,
+        max_picture_pixels=limits.max_picture_pixels,
+    )
+
+
+def _lines(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
 
 
 def _read_json(file: Path) -> dict[str, Any]:

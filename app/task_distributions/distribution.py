@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from app.episode import Episode, OutputKind
+from app.episode import Episode, OutputKind, Scaling
 
 Split = Literal["train", "validation", "test"]
 
@@ -23,3 +23,5 @@ class Distribution(NamedTuple):
     """D numbers of a target, or N classes of a task."""
     num_classes: int
     """Classes of the whole split; 0 for regression."""
+    scaling: Scaling | None = None
+    """Of the training split, whichever split this is; None where rows are taken as they are."""

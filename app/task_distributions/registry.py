@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from app.task_distributions.dataset import Dataset, DatasetKind
 from app.task_distributions.distribution import Distribution, Split
-from app.task_distributions.labelled import LabelledData, LabelledOptions, labelled
+from app.task_distributions.grouped import GroupedOptions, grouped
+from app.task_distributions.labelled import LabelledOptions, labelled
 from app.task_distributions.sinusoid import SinusoidOptions, sinusoid
-from app.task_distributions.split import split_by_super_class
 
-Datasets = Mapping[str, LabelledData]
+Datasets = Mapping[str, Dataset]
 """Data sets at hand, by name."""
 
 
@@ -21,35 +22,38 @@ class DistributionKind(NamedTuple):
     build: Callable[[Any, Split, Datasets], Distribution]
 
 
-def labelled_split(options: LabelledOptions, split: Split, datasets: Datasets) -> Distribution:
-    """Return one split of a data set at hand; rotations and distortion are for training alone."""
-    if options.dataset not in datasets:
-        raise ValueError(f"data set {options.dataset!r} is not at hand; name it with --data {options.dataset}=PATH")
-    changes = (
-        {
-            "ways": options.training_ways or options.ways,
-            "queries": options.training_queries or options.queries,
-        }
-        if split == "train"
-        else {"rotations": False, "distortion": 0.0}
-    )
-    return labelled(options.model_copy(update=changes), split_by_super_class(datasets[options.dataset], split))
-
-
 DISTRIBUTIONS: Mapping[str, DistributionKind] = {
     "sinusoid": DistributionKind(SinusoidOptions, lambda options, split, datasets: sinusoid(options)),
-    "labelled": DistributionKind(LabelledOptions, labelled_split),
+    "labelled": DistributionKind(
+        LabelledOptions,
+        lambda options, split, datasets: labelled(options, _at_hand(options.dataset, "labelled", datasets), split),
+    ),
+    "grouped": DistributionKind(
+        GroupedOptions,
+        lambda options, split, datasets: grouped(options, _at_hand(options.dataset, "grouped", datasets), split),
+    ),
 }
 
 
 def build_distribution(options: Mapping[str, Any], split: Split, datasets: Datasets) -> Distribution:
     """Return one split of the distribution that `options` (with its `kind`) names.
 
-    Raises ValueError for an unknown kind or data set or one with too few classes or rows, and pydantic's
-    ValidationError (a ValueError) for options that the kind does not have.
+    Raises ValueError for an unknown kind, for a data set that is unknown, of another kind, or has too few classes or
+    rows, and pydantic's ValidationError (a ValueError) for options that the kind does not have.
     """
     kind = options.get("kind", "")
     if kind not in DISTRIBUTIONS:
         raise ValueError(f"tasks kind {kind!r} is not one of {sorted(DISTRIBUTIONS)}")
     entry = DISTRIBUTIONS[kind]
     return entry.build(entry.options.model_validate(options), split, datasets)
+
+
+def _at_hand(name: str, kind: DatasetKind, datasets: Datasets) -> Dataset:
+    if name not in datasets:
+        raise ValueError(
+            f"data set {name!r} is not at hand; POST /datasets uploads one, --data {name}=PATH names a local one"
+        )
+    found = datasets[name].kind
+    if found != kind:
+        raise ValueError(f"data set {name!r} is {found}; tasks of kind {kind!r} need a {kind} one")
+    return datasets[name]

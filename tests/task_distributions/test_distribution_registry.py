@@ -5,14 +5,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from app.commands.requests import datasets_from
 from app.task_distributions.distribution import Distribution, Split
-from app.task_distributions.omniglot import read_omniglot
 from app.task_distributions.registry import build_distribution
-from tests.task_distributions.data_sets import pictures
+from tests.task_distributions.data_sets import groups, pictures, split, vectors
 
 EXCERPT = Path(__file__).parent.parent / "data" / "omniglot_excerpt.zip"
 OPTIONS = {"kind": "labelled", "dataset": "noise", "ways": 2, "shots": 1, "queries": 3}
-NOISE = pictures(num_classes=20)
+NOISE = split(pictures(num_classes=20))
 
 
 def split_of(split: Split, **changes: Any) -> Distribution:
@@ -66,13 +66,13 @@ def test_training_ways_that_the_training_split_lacks_are_refused() -> None:
 
 
 def test_unknown_data_set_is_refused_with_how_to_name_it() -> None:
-    with pytest.raises(ValueError, match=r"data set 'omniglot' is not at hand; name it with --data omniglot=PATH"):
+    with pytest.raises(ValueError, match=r"data set 'omniglot' is not at hand; POST /datasets .*--data omniglot=PATH"):
         split_of("train", dataset="omniglot")
 
 
 @pytest.mark.parametrize("kind", ["sinusoids", "", "Sinusoid"])
 def test_unknown_kind_is_refused_with_the_known_ones(kind: str) -> None:
-    with pytest.raises(ValueError, match=rf"tasks kind '{kind}' is not one of \['labelled', 'sinusoid'"):
+    with pytest.raises(ValueError, match=rf"tasks kind '{kind}' is not one of \['grouped', 'labelled', 'sinusoid'"):
         build_distribution({"kind": kind}, "train", {})
 
 
@@ -91,8 +91,39 @@ def test_real_drawings_make_episodes_as_the_shipped_model_trains_on() -> None:
         "rotations": True,
         "training_ways": 60,
     }
-    drawings = {"omniglot": read_omniglot(EXCERPT)}
+    drawings, _ = datasets_from([f"omniglot={EXCERPT}"])
     training = build_distribution(options, "train", drawings)
     assert training.num_classes == 3 * 6 * 4
     assert training.sample(torch.Generator(), 1).query.inputs.shape == (1, 60 * 5, 1, 28, 28)
     assert build_distribution(options, "test", drawings).sample(torch.Generator(), 1).class_ids.shape == (1, 5)
+
+
+def test_tasks_and_data_of_two_kinds_are_refused() -> None:
+    with pytest.raises(ValueError, match="data set 'x' is grouped; tasks of kind 'labelled' need a labelled one"):
+        build_distribution({"kind": "labelled", "dataset": "x"}, "train", {"x": groups()})
+    with pytest.raises(ValueError, match="data set 'x' is labelled; tasks of kind 'grouped' need a grouped one"):
+        build_distribution({"kind": "grouped", "dataset": "x"}, "train", {"x": vectors()})
+
+
+PLAIN = {"kind": "labelled", "dataset": "omniglot", "ways": 5, "shots": [1, 5], "queries": 5}
+TURNED = {**PLAIN, "rotations": True, "training_ways": 20, "distortion": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("options", "split_", "class_ids", "total"),
+    [
+        ({**PLAIN, "shots": 1}, "train", [8, 17, 0, 3, 12], 73998.85498),
+        (PLAIN, "test", [0, 5, 1, 3, 2], 73897.20792),
+        (TURNED, "train", [62, 43, 18, 57, 30], 296055.15860),
+    ],
+)
+def test_golden_episodes(options: dict[str, Any], split_: Split, class_ids: list[int], total: float) -> None:
+    """What the shipped model was trained and judged on: found before data sets could be uploaded.
+
+    Made anew by printing `class_ids[0, :5]` and `query.inputs.double().sum()` of the third draw.
+    """
+    drawings, _ = datasets_from([f"omniglot={EXCERPT}"])
+    distribution, generator = build_distribution(options, split_, drawings), torch.Generator().manual_seed(7)
+    drawn = [distribution.sample(generator, 4) for _ in range(3)][-1]
+    assert drawn.class_ids[0, :5].tolist() == class_ids
+    assert float(drawn.query.inputs.double().sum()) == pytest.approx(total, abs=0.01)

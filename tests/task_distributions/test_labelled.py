@@ -6,19 +6,20 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from app.episode import Episode
+from app.task_distributions.dataset import Dataset
 from app.task_distributions.distribution import Distribution
-from app.task_distributions.labelled import LabelledData, LabelledOptions, labelled
+from app.task_distributions.labelled import LabelledOptions, labelled
 from tests.task_distributions.data_sets import COUNTS, pictures, vectors
 
 TASKS, WAYS, SHOTS, QUERIES = 50, 4, 3, 5
 
 
-def distribution(data: LabelledData, **changes: Any) -> Distribution:
+def distribution(data: Dataset, **changes: Any) -> Distribution:
     options = {"dataset": "any", "ways": WAYS, "shots": SHOTS, "queries": QUERIES, **changes}
-    return labelled(LabelledOptions.model_validate(options), data)
+    return labelled(LabelledOptions.model_validate(options), data, "train")
 
 
-def episodes(data: LabelledData, tasks: int = TASKS, seed: int = 0, **changes: Any) -> Episode:
+def episodes(data: Dataset, tasks: int = TASKS, seed: int = 0, **changes: Any) -> Episode:
     return distribution(data, **changes).sample(torch.Generator().manual_seed(seed), tasks)
 
 
@@ -84,8 +85,8 @@ def test_same_seed_gives_the_same_tasks_and_another_seed_others() -> None:
 
 
 def test_distribution_tells_what_its_rows_look_like() -> None:
-    assert distribution(vectors())[1:] == ("vector", (2,), "classification", WAYS, len(COUNTS))
-    assert distribution(pictures())[1:] == ("image", (1, 4, 4), "classification", WAYS, 8)
+    assert distribution(vectors())[1:-1] == ("vector", (2,), "classification", WAYS, len(COUNTS))
+    assert distribution(pictures())[1:-1] == ("image", (1, 4, 4), "classification", WAYS, 8)
 
 
 def test_pictures_become_numbers_from_0_to_1() -> None:
@@ -105,7 +106,7 @@ def test_data_are_left_as_they_were() -> None:
 def test_turned_pictures_are_classes_of_their_own() -> None:
     data = pictures()
     support, query, class_ids = episodes(data, rotations=True, ways=16)
-    assert distribution(data, rotations=True).num_classes == 4 * len(data.rows_of_class)
+    assert distribution(data, rotations=True).num_classes == 4 * len(data.class_names)
     assert set(class_ids.flatten().tolist()) == set(range(32))
     for rows in (support, query):
         for inputs, targets, ids in zip(rows.inputs[:5], rows.targets, class_ids, strict=False):
@@ -113,10 +114,10 @@ def test_turned_pictures_are_classes_of_their_own() -> None:
             assert turns == (ids[targets] % 4).tolist()
 
 
-def _turn_of(picture: Tensor, data: LabelledData, class_id: int) -> int:
+def _turn_of(picture: Tensor, data: Dataset, class_id: int) -> int:
     """Return by how many quarter turns the picture differs from one of its class."""
     ours = (picture * 255).round().to(torch.uint8)
-    candidates = data.inputs[data.rows_of_class[class_id]]
+    candidates = data.inputs[data.targets == class_id]
     found = [turns for turns in range(4) if (torch.rot90(candidates, turns, (-2, -1)) == ours).flatten(1).all(1).any()]
     assert len(found) == 1
     return found[0]
@@ -134,9 +135,9 @@ def _turn_of(picture: Tensor, data: LabelledData, class_id: int) -> int:
         (vectors(), {"rotations": True}, r"need square pictures; these inputs have shape \[2\]"),
         (vectors(), {"distortion": 0.1}, r"need square pictures; these inputs have shape \[2\]"),
     ],
-    ids=lambda value: str(value) if not isinstance(value, LabelledData) else "",
+    ids=lambda value: str(value) if not isinstance(value, Dataset) else "",
 )
-def test_what_cannot_be_drawn_is_refused_and_why(data: LabelledData, changes: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_drawn_is_refused_and_why(data: Dataset, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         distribution(data, **changes)
 

@@ -61,7 +61,7 @@ def test_same_seed_gives_the_same_tasks_and_another_seed_others() -> None:
 
 def test_distribution_tells_what_its_rows_look_like() -> None:
     found = build_distribution({"kind": "sinusoid"}, "test", {})
-    assert found[1:] == ("vector", (1,), "regression", 1, 0)
+    assert found[1:] == ("vector", (1,), "regression", 1, 0, None)
 
 
 @pytest.mark.parametrize(
