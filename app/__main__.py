@@ -5,9 +5,11 @@ import typer
 from app.commands.evaluate import evaluate
 from app.commands.serve import serve
 from app.commands.train import train
+from app.commands.worker import worker
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 cli.command()(serve)
+cli.command()(worker)
 cli.command()(train)
 cli.command()(evaluate)
 

@@ -27,15 +27,20 @@ from innerloop.errors import BadRequest, InnerloopError
 log = structlog.get_logger()
 
 
-def serve() -> None:
-    """Serve over HTTP; settings come from the environment, see README.md."""
+def read_settings() -> Settings:
+    """Return the settings of the environment; ends with status 2 and a line for each wrong one."""
     try:
-        settings = Settings()
+        return Settings()
     except ValidationError as error:
         for item in error.errors():
             name = ".".join(map(str, item["loc"])).upper()
             typer.echo(f"error: {name + ': ' if name else ''}{item['msg'].removeprefix('Value error, ')}", err=True)
         raise typer.Exit(2) from error
+
+
+def serve() -> None:
+    """Serve over HTTP; settings come from the environment, see README.md."""
+    settings = read_settings()
     configure_logging(settings.log_format, settings.log_level)
     logging.basicConfig(level=logging.WARNING)
     try:
@@ -97,6 +102,8 @@ class DrainingServer(uvicorn.Server):
                 self.should_exit = True
             return
         self._context.draining = True
+        if self._context.worker:
+            self._context.worker.stop()
         log.info("draining", delay_seconds=delay)
         if sig == signal.SIGINT or not delay:
             self.should_exit = True

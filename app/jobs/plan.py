@@ -12,6 +12,7 @@ from app.learners.learner import Learner
 from app.learners.losses import DEFAULT_LOSS, LOSSES
 from app.learners.model import as_tree
 from app.learners.registry import build_learner
+from app.learners.scaling import with_scaling
 from app.networks.network import Network, leaf_kinds
 from app.networks.registry import build_network
 from app.task_distributions.distribution import Distribution
@@ -45,9 +46,9 @@ def planned_run(request: MetaTrainRequest, datasets: Datasets, limits: Limits) -
     validation = _checked("tasks", lambda: build_distribution(tasks, "validation", datasets))
     loss = _fitting_loss(request.loss, training)
     network = _network(request, validation, limits)
-    learner = _learner(request, network, loss, training.num_classes)
+    learner = _learner(request, network, loss, training)
     if training.num_outputs != validation.num_outputs:
-        other = _learner(request, _network(request, training, limits), loss, training.num_classes)
+        other = _learner(request, _network(request, training, limits), loss, training)
         _check_same_leaves(learner, other, validation.num_outputs)
     _check_cap("learner.steps", learner.traits.steps, limits.max_steps, ["learner", "steps"])
     card = Card(
@@ -58,6 +59,8 @@ def planned_run(request: MetaTrainRequest, datasets: Datasets, limits: Limits) -
         input=InputCard(kind=training.input_kind, shape=training.input_shape, polarity=network.polarity),
         output=OutputCard(kind=validation.output_kind, shape=(validation.num_outputs,)),
         num_train_classes=training.num_classes,
+        scales_inputs=training.scaling is not None,
+        scales_targets=training.scaling is not None and training.output_kind == "regression",
         default_steps=learner.traits.steps if learner.traits.takes_steps else None,
         max_steps=_max_steps(learner, limits),
     )
@@ -72,9 +75,10 @@ def _network(request: MetaTrainRequest, distribution: Distribution, limits: Limi
     return network
 
 
-def _learner(request: MetaTrainRequest, network: Network, loss: str, num_train_classes: int) -> Learner:
+def _learner(request: MetaTrainRequest, network: Network, loss: str, training: Distribution) -> Learner:
     options = request.learner.model_dump()
-    return _checked("learner", lambda: build_learner(options, network, loss, num_train_classes))
+    learner = _checked("learner", lambda: build_learner(options, network, loss, training.num_classes))
+    return learner if training.scaling is None else with_scaling(learner, training.scaling)
 
 
 def _check_same_leaves(learner: Learner, other: Learner, ways: int) -> None:
@@ -110,7 +114,7 @@ def _max_steps(learner: Learner, limits: Limits) -> int | None:
 
 
 def _fitting_loss(wanted: str | None, training: Distribution) -> str:
-    loss = wanted or DEFAULT_LOSS[training.output_kind]
+    loss = DEFAULT_LOSS[training.output_kind] if wanted is None else wanted
     if loss not in LOSSES or LOSSES[loss].output_kind != training.output_kind:
         fitting = sorted(kind for kind, known in LOSSES.items() if known.output_kind == training.output_kind)
         raise _invalid(f"loss {loss!r} does not fit {training.output_kind} targets; use one of {fitting}", ["loss"])

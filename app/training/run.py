@@ -1,24 +1,25 @@
-"""A training run: sample, step, validate, keep the best."""
+"""A training run: sample, step, validate, keep the best; it can stop after any iteration and go on from there."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from app.episode import Episode, MetaParams, Tree
+from app.episode import Episode, MetaParams
 from app.learners.learner import Learner
 from app.task_distributions.distribution import Distribution
 from app.training.evaluate import Estimate, evaluate
 from app.training.meta_step import meta_gradient
 from app.training.optimizer import apply_gradient, build_optimizer, outer_rate
 from app.training.plan import TrainingPlan
+from app.training.state import RunState, optimizer_tree, restore_optimizer
+from innerloop.errors import TrainingDiverged
 
 VALIDATION_BATCHES = 8
 """Validation tasks are drawn in so many batches, so that a range of shots is covered."""
-
-
-class TrainingDiverged(Exception):
-    """The meta-loss became NaN or infinite."""
+CHECK_EVERY = {"cpu": 1}
+"""Iterations between two looks at whether the loss is finite: a look makes other devices wait."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,12 @@ class Progress:
     """Where a run stands after some iteration."""
 
     iteration: int
-    meta_loss: float
-    validation: dict[str, Estimate] | None = None
+    meta_loss: Tensor
+    """[], on the device, so that nobody waits for it who does not look."""
+    validation: dict[str, Estimate] | None
     """Metrics on the validation tasks, at iterations that validate."""
-    best: MetaParams | None = None
-    """The best initialisation so far, on the CPU, at iterations that validate."""
-    best_iteration: int = 0
+    state: Callable[[], RunState]
+    """A copy of the run's state, as long as the run has not been asked for its next iteration."""
 
 
 def train(
@@ -40,40 +41,87 @@ def train(
     training: Distribution,
     validation: Distribution,
     device: torch.device,
-    report_every: int = 50,
+    start: RunState | None = None,
 ) -> Iterator[Progress]:
-    """Run the plan and yield where it stands every `report_every` iterations and at each validation.
+    """Run the plan, from `start` where there is one, and yield where it stands after each iteration.
 
-    The last value yielded validates. Raises TrainingDiverged, with the iteration, when a loss is not finite.
+    The last iteration validates. Nothing is yielded when `start` is a run's end. Raises TrainingDiverged, with the
+    iteration, when a loss is not finite.
     """
-    generator = torch.Generator().manual_seed(plan.seed)
-    meta = on_device(learner.init(generator), device)
-    optimizer = build_optimizer(plan, list(meta.trained.values()))
+    run = _Run(plan, learner, device, start)
     held_out = validation_batches(plan, validation, device)
-    best, best_score, best_iteration, stale = copied(meta), -float("inf"), 0, 0
-    for iteration in range(1, plan.iterations + 1):
-        progress = torch.tensor((iteration - 1) / plan.iterations, device=device)
-        episodes = _moved(training.sample(generator, plan.meta_batch_size), device)
-        gradient, metrics = meta_gradient(learner, meta, episodes, plan.steps, progress)
-        for name, leaf in meta.trained.items():
-            leaf.grad = gradient[name]
-        apply_gradient(optimizer, outer_rate(plan, iteration - 1), plan.clip_norm)
-        validates = iteration % plan.validate_every == 0 or iteration == plan.iterations
-        if not validates and iteration % report_every:
-            continue
-        meta_loss = float(metrics["meta_loss"])
-        if not torch.isfinite(metrics["meta_loss"]):
-            raise TrainingDiverged(f"the meta-loss is {meta_loss} at iteration {iteration}")
-        if not validates:
-            yield Progress(iteration, meta_loss)
-            continue
-        estimates = evaluate(learner, meta, held_out, plan.steps)
-        stale += 1
-        if score(estimates) > best_score:
-            best, best_score, best_iteration, stale = copied(meta), score(estimates), iteration, 0
-        yield Progress(iteration, meta_loss, estimates, best, best_iteration)
-        if plan.patience is not None and stale >= plan.patience:
+    for iteration in range(run.iteration + 1, plan.iterations + 1):
+        if plan.patience is not None and run.stale >= plan.patience:
             return
+        meta_loss = run.step(iteration, training)
+        estimates = None
+        if iteration % plan.validate_every == 0 or iteration == plan.iterations:
+            estimates = evaluate(learner, run.meta, held_out, plan.steps)
+            run.keep_best(estimates)
+        yield Progress(iteration, meta_loss, estimates, run.state)
+
+
+class _Run:
+    """What changes from one iteration to the next."""
+
+    def __init__(self, plan: TrainingPlan, learner: Learner, device: torch.device, start: RunState | None) -> None:
+        self._plan, self._learner, self._device = plan, learner, device
+        self._generator = torch.Generator().manual_seed(plan.seed)
+        self.meta = _on_device(start.meta if start else learner.init(self._generator), device)
+        self._optimizer = build_optimizer(plan, list(self.meta.trained.values()))
+        self._check_every = CHECK_EVERY.get(device.type, 50)
+        self.iteration, self.stale = 0, 0
+        self._best, self._best_score, self._best_iteration = _copied(self.meta), -float("inf"), 0
+        if start:
+            self._generator.set_state(start.generator)
+            restore_optimizer(self._optimizer, self.meta.trained, start.optimizer)
+            self.iteration, self.stale = start.iteration, start.stale
+            self._best, self._best_score = start.best, start.best_score
+            self._best_iteration = start.best_iteration
+
+    def step(self, iteration: int, training: Distribution) -> Tensor:
+        """Take one meta-step and return its meta-loss []."""
+        plan, done = self._plan, (iteration - 1) / self._plan.iterations
+        episodes = training.sample(self._generator, plan.meta_batch_size).to(self._device)
+        gradient, metrics = meta_gradient(
+            self._learner,
+            self.meta,
+            episodes,
+            plan.steps,
+            torch.tensor(done, device=self._device),
+            first_order=done < self._learner.traits.first_order_share,
+        )
+        meta_loss = metrics["meta_loss"]
+        if iteration % self._check_every == 0 and not torch.isfinite(meta_loss):
+            raise TrainingDiverged(
+                f"the meta-loss is {float(meta_loss)} at iteration {iteration}; a lower meta_learning_rate, a lower "
+                "inner learning_rate or a lower clip_norm may help"
+            )
+        for name, leaf in self.meta.trained.items():
+            leaf.grad = gradient[name]
+        apply_gradient(self._optimizer, outer_rate(plan, iteration - 1), plan.clip_norm)
+        self.iteration = iteration
+        return meta_loss
+
+    def keep_best(self, estimates: dict[str, Estimate]) -> None:
+        """Remember the initialisation if no validation before was as good."""
+        self.stale += 1
+        if score(estimates) > self._best_score:
+            self._best, self._best_score = _copied(self.meta), score(estimates)
+            self._best_iteration, self.stale = self.iteration, 0
+
+    def state(self) -> RunState:
+        """Return a copy that later iterations do not change."""
+        return RunState(
+            iteration=self.iteration,
+            meta=_copied(self.meta),
+            optimizer=optimizer_tree(self._optimizer, self.meta.trained),
+            generator=self._generator.get_state(),
+            best=self._best,
+            best_score=self._best_score,
+            best_iteration=self._best_iteration,
+            stale=self.stale,
+        )
 
 
 def score(estimates: dict[str, Estimate]) -> float:
@@ -85,27 +133,18 @@ def validation_batches(plan: TrainingPlan, validation: Distribution, device: tor
     """Return the tasks that every validation of a run uses; they depend on the plan's seed alone."""
     generator = torch.Generator().manual_seed(plan.seed + 1)
     size = max(1, plan.num_validation_tasks // VALIDATION_BATCHES)
-    return [_moved(validation.sample(generator, size), device) for _ in range(VALIDATION_BATCHES)]
+    return [validation.sample(generator, size).to(device) for _ in range(VALIDATION_BATCHES)]
 
 
-def on_device(meta: MetaParams, device: torch.device) -> MetaParams:
-    """Return the initialisation on `device`."""
-    return MetaParams(*({name: leaf.to(device) for name, leaf in tree.items()} for tree in meta))
+def _on_device(meta: MetaParams, device: torch.device) -> MetaParams:
+    """Return a copy on `device`, which the optimiser may change.
+
+    Leaves are in the order of their names, since the norm of the meta-gradient is a sum over them: a file may give
+    them back in another order, and another order is another last digit.
+    """
+    return MetaParams(*({name: tree[name].to(device, copy=True) for name in sorted(tree)} for tree in meta))
 
 
-def copied(meta: MetaParams) -> MetaParams:
+def _copied(meta: MetaParams) -> MetaParams:
     """Return a copy on the CPU that later steps do not change."""
-    return MetaParams(*(_copied_tree(tree) for tree in meta))
-
-
-def _copied_tree(tree: Tree) -> Tree:
-    return {name: leaf.detach().cpu().clone() for name, leaf in tree.items()}
-
-
-def _moved(episodes: Episode, device: torch.device) -> Episode:
-    support, query, class_ids = episodes
-    return Episode(
-        type(support)(*(leaf.to(device) for leaf in support)),
-        type(query)(*(leaf.to(device) for leaf in query)),
-        class_ids.to(device),
-    )
+    return MetaParams(*({name: leaf.detach().cpu().clone() for name, leaf in tree.items()} for tree in meta))

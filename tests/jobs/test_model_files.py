@@ -1,14 +1,26 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from app.card import Card
 from app.episode import MetaParams, Tree
-from app.jobs.model_files import model_of, read_model_files, shipped_models, write_card, write_model
+from app.jobs.model_files import (
+    MAX_CARD_DEPTH,
+    NOT_PACKED,
+    ModelFiles,
+    model_of,
+    read_model_files,
+    shipped_models,
+    unpacked,
+    write_card,
+    write_model,
+)
 from app.jobs.plan import planned_run
 from app.learners.model import as_tree
-from app.trees import from_bytes, to_bytes
+from app.trees import from_bytes, metadata_of, to_bytes
 from innerloop.wire import Limits, MetaTrainRequest
 
 REQUEST = {
@@ -147,3 +159,71 @@ def test_card_of_an_unknown_learner_is_refused(tmp_path: Path) -> None:
 
 def test_weights_are_a_plain_safetensors_file(tmp_path: Path) -> None:
     assert from_bytes(written(tmp_path).read_bytes()).keys() == STORED.keys()
+
+
+CARD_OF_ALL = CARD.model_copy(update={"metrics": {"test": 1.5}, "provenance": {"seed": 3}})
+FILES = ModelFiles(CARD_OF_ALL, to_bytes(STORED))
+
+
+def test_one_file_holds_a_model_and_what_serving_it_needs() -> None:
+    files = unpacked(FILES.packed(), "other")
+    model = model_of(files)
+    assert all(torch.equal(leaf, STORED[name]) for name, leaf in as_tree(model.meta).items())
+    assert files.card == CARD_OF_ALL.model_copy(update={"name": "other", "metrics": {}, "provenance": {}})
+
+
+def test_packing_what_was_unpacked_gives_the_same_bytes() -> None:
+    packed = FILES.packed()
+    assert unpacked(packed, "a").packed() == unpacked(packed, "b").packed() == packed
+
+
+def test_equal_weights_are_equal_bytes_whoever_trained_them() -> None:
+    other = CARD.model_copy(update={"name": "other", "metrics": {"test": 2.0}, "provenance": {"by": "me"}})
+    assert ModelFiles(other, FILES.weights).packed() == FILES.packed()
+    assert ModelFiles(CARD.model_copy(update={"max_steps": 7}), FILES.weights).packed() != FILES.packed()
+
+
+def test_packed_file_is_a_plain_safetensors_file_with_a_card() -> None:
+    packed = FILES.packed()
+    assert from_bytes(packed).keys() == STORED.keys()
+    assert json.loads(metadata_of(packed)["card"]).keys() == Card.model_fields.keys() - NOT_PACKED
+
+
+def test_what_a_card_tells_beside_is_kept_when_it_is_unpacked() -> None:
+    told = to_bytes(STORED, {"card": CARD_OF_ALL.model_dump_json()})
+    assert unpacked(told, "mine").card == CARD_OF_ALL
+
+
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+NO_CARDS = {
+    "none": (None, "its metadata has no 'card'"),
+    "no JSON": ("{", "no JSON object"),
+    "list": ("[]", "no object"),
+    "null": ("null", "no object"),
+    "NaN": ('{"metrics": {"loss": NaN}}', "no JSON object"),
+    "too large a number": ('{"metrics": {"loss": 1e999}}', "no JSON object"),
+    "half a character": (r'{"provenance": {"by": "\ud800"}}', "no JSON object"),
+    "very deep": ("[" * 100_000, "no JSON object"),
+    "a field missing": ("{}", "learner"),
+    "a field too many": (json.dumps({**CARD.model_dump(mode="json"), "unheard_of": 1}), "unheard_of"),
+    "deep": (json.dumps({**CARD.model_dump(mode="json"), "metrics": nested(MAX_CARD_DEPTH)}), "deep"),
+}
+
+
+@pytest.mark.parametrize("what", NO_CARDS)
+def test_card_in_the_metadata_that_is_none_is_refused(what: str) -> None:
+    card, said = NO_CARDS[what]
+    data = to_bytes(STORED, {} if card is None else {"card": card})
+    with pytest.raises(ValueError, match=said):
+        unpacked(data, "mine")
+
+
+def test_card_that_is_as_deep_as_it_may_be_is_taken() -> None:
+    card = CARD.model_copy(update={"metrics": nested(MAX_CARD_DEPTH - 1)})
+    assert unpacked(to_bytes(STORED, {"card": card.model_dump_json()}), "mine").card.metrics == card.metrics

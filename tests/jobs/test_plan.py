@@ -1,33 +1,36 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from app.jobs.plan import PlannedRun, planned_run
-from app.task_distributions.labelled import LabelledData
-from app.task_distributions.omniglot import read_omniglot
+from app.learners.model import as_tree, learner_of
+from app.task_distributions.dataset import Dataset
+from app.task_distributions.scaling import training_scaling
 from app.training.evaluate import task_metrics
 from app.training.meta_step import meta_gradient
 from innerloop.errors import InvalidRequest
 from innerloop.wire import Limits, MetaTrainRequest
+from tests.jobs.data_at_hand import drawings, patients
 
-EXCERPT = Path(__file__).parent.parent / "data" / "omniglot_excerpt.zip"
 LIMITS = Limits()
 MAML, ANIL = {"kind": "maml"}, {"kind": "anil"}
 MLP, CONV4 = {"kind": "mlp", "hidden": [8]}, {"kind": "conv4", "filters": 8, "groups": 2}
 SINUSOID = {"kind": "sinusoid"}
 DRAWINGS = {"kind": "labelled", "dataset": "omniglot", "ways": 5, "shots": 1, "queries": 5}
+PATIENTS = {"kind": "grouped", "dataset": "patients", "shots": 5, "queries": 5}
 CLASS_MEANS = {"kind": "anil", "head": "class_means"}
 PICTURES = {"learner": MAML, "network": CONV4, "tasks": DRAWINGS}
 
 
 @pytest.fixture(scope="module")
-def datasets() -> dict[str, LabelledData]:
-    omniglot = read_omniglot(EXCERPT)
-    vectors = omniglot._replace(inputs=omniglot.inputs.flatten(1).float())
-    few = omniglot._replace(super_classes=("one alphabet",) * len(omniglot.super_classes))
-    return {"omniglot": omniglot, "vectors": vectors, "unsplit": few}
+def datasets() -> dict[str, Dataset]:
+    return {
+        "omniglot": drawings(),
+        "vectors": drawings()._replace(inputs=drawings().inputs.flatten(1).float()),
+        "patients": patients(),
+        "users": patients(classes=("yes", "no", "maybe")),
+    }
 
 
 def wanted(**fields: Any) -> MetaTrainRequest:
@@ -42,6 +45,9 @@ WRONG = [
     ({"meta_batch_size": LIMITS.max_meta_batch_size + 1}, "meta_batch_size", "at most 1000"),
     ({"tasks": {**SINUSOID, "shots": 101}}, "tasks.shots", "at most 100"),
     ({"tasks": {**SINUSOID, "queries": 101}}, "tasks.queries", "at most 100"),
+    ({"tasks": {**PATIENTS, "shots": 101}}, "tasks.shots", "at most 100"),
+    ({"tasks": {**PATIENTS, "shots": [1, 101]}}, "tasks.shots", "at most 100"),
+    ({"tasks": {**PATIENTS, "queries": 101}}, "tasks.queries", "at most 100"),
     ({**PICTURES, "tasks": {**DRAWINGS, "shots": [1, 101]}}, "tasks.shots", "at most 100"),
     ({**PICTURES, "tasks": {**DRAWINGS, "ways": 101}}, "tasks.ways", "at most 100"),
     ({**PICTURES, "tasks": {**DRAWINGS, "training_ways": 101}}, "tasks.training_ways", "at most 100"),
@@ -57,7 +63,7 @@ WRONG = [
     ({"learner": {**MAML, "unheard_of": 1}}, "learner.unheard_of", "not permitted"),
     ({"learner": {**MAML, "steps": 0}}, "learner.steps", "greater than or equal to 1"),
     ({"learner": {**MAML, "steps": "1"}}, "learner.steps", "integer"),
-    ({"learner": {**MAML, "rates": "per_leaf"}}, "learner.rates", "'fixed' or 'per_tensor'"),
+    ({"learner": {**MAML, "rates": "per_leaf"}}, "learner.rates", "'fixed', 'per_tensor'"),
     ({"learner": {"kind": "pretrained", "rates": "per_tensor"}}, "learner.rates", "'fixed'"),
     ({"network": {**MLP, "unheard_of": 1}}, "network.unheard_of", "not permitted"),
     ({"network": {"kind": "mlp", "hidden": []}}, "network.hidden", "at least 1"),
@@ -65,9 +71,14 @@ WRONG = [
     ({"tasks": {**SINUSOID, "ways": 5}}, "tasks.ways", "not permitted"),
     ({**PICTURES, "network": {"kind": "conv4", "filters": 10, "groups": 4}}, "network", "multiple of groups"),
     # what does not go together
-    ({"loss": "cross_entropy"}, "loss", r"does not fit regression targets; use one of \['squared'\]"),
-    ({"loss": "hinge"}, "loss", r"does not fit regression targets; use one of \['squared'\]"),
-    ({**PICTURES, "loss": "squared"}, "loss", r"does not fit classification targets; use one of \['cross_entropy'\]"),
+    ({"loss": "cross_entropy"}, "loss", "does not fit regression targets; use one of .'huber', 'squared'"),
+    ({"loss": ""}, "loss", "does not fit regression targets"),
+    ({"loss": "hinge"}, "loss", "does not fit regression targets; use one of .'huber', 'squared'"),
+    (
+        {**PICTURES, "loss": "squared"},
+        "loss",
+        "use one of .'binary_cross_entropy', 'cross_entropy'",
+    ),
     ({"learner": CLASS_MEANS}, "learner", "head 'class_means' needs classes"),
     ({"learner": {"kind": "maml", "head": "class_means"}}, "learner", "head 'class_means' needs classes"),
     ({"network": CONV4}, "network", "conv4 takes pictures"),
@@ -80,7 +91,15 @@ WRONG = [
     ),
     # what the data cannot give
     ({**PICTURES, "tasks": {**DRAWINGS, "dataset": "mnist"}}, "tasks", "data set 'mnist' is not at hand"),
-    ({**PICTURES, "tasks": {**DRAWINGS, "dataset": "unsplit"}}, "tasks", "at least 3 super-classes"),
+    ({**PICTURES, "tasks": {**DRAWINGS, "dataset": "patients"}}, "tasks", "is grouped; tasks of kind 'labelled'"),
+    ({"tasks": {**PATIENTS, "dataset": "omniglot"}}, "tasks", "is labelled; tasks of kind 'grouped'"),
+    ({"tasks": {**PATIENTS, "dataset": "nobody"}}, "tasks", "data set 'nobody' is not at hand"),
+    ({"tasks": {**PATIENTS, "shots": 16}}, "tasks", "has 20 rows; 16 shots and 5 queries need 21"),
+    ({"tasks": {**PATIENTS, "shots": [1, 16]}}, "tasks", "has 20 rows; 16 shots and 5 queries need 21"),
+    ({"tasks": PATIENTS, "loss": "cross_entropy"}, "loss", "does not fit regression targets"),
+    ({"tasks": {**PATIENTS, "dataset": "users"}, "loss": "squared"}, "loss", "does not fit classification targets"),
+    ({"tasks": PATIENTS, "network": CONV4}, "network", "conv4 takes pictures"),
+    ({"tasks": PATIENTS, "learner": CLASS_MEANS}, "learner", "head 'class_means' needs classes"),
     ({**PICTURES, "tasks": {**DRAWINGS, "ways": 7}}, "tasks", "this split has 6"),
     ({**PICTURES, "tasks": {**DRAWINGS, "ways": 100}}, "tasks", "this split has 18"),
     ({**PICTURES, "tasks": {**DRAWINGS, "shots": 16}}, "tasks", "has 20 rows; 16 shots and 5 queries need 21"),
@@ -97,7 +116,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("fields", "field", "message"), WRONG, ids=[f"{field}: {text}" for _, field, text in WRONG])
 def test_wrong_field_is_refused_by_its_name(
-    fields: dict[str, Any], field: str, message: str, datasets: dict[str, LabelledData]
+    fields: dict[str, Any], field: str, message: str, datasets: dict[str, Dataset]
 ) -> None:
     with pytest.raises(InvalidRequest, match=message) as caught:
         planned_run(wanted(**fields), datasets, LIMITS)
@@ -127,7 +146,7 @@ def test_every_wrong_option_of_a_part_is_named_at_once() -> None:
     ids=lambda value: str(list(value)),
 )
 def test_cap_itself_is_within_and_one_less_is_not(
-    fields: dict[str, Any], cap: dict[str, int], datasets: dict[str, LabelledData]
+    fields: dict[str, Any], cap: dict[str, int], datasets: dict[str, Dataset]
 ) -> None:
     planned_run(wanted(**fields), datasets, Limits(**cap))
     with pytest.raises(InvalidRequest, match="at most"):
@@ -142,6 +161,15 @@ RIGHT: dict[str, dict[str, Any]] = {
     "pictures": PICTURES,
     "pictures through an mlp": {**PICTURES, "network": MLP},
     "vectors": {"tasks": {**DRAWINGS, "dataset": "vectors"}},
+    "vectors as they are": {"tasks": {**DRAWINGS, "dataset": "vectors", "scaling": False}},
+    "groups": {"tasks": PATIENTS},
+    "groups as they are": {"tasks": {**PATIENTS, "scaling": False}},
+    "groups with a range of shots": {"tasks": {**PATIENTS, "shots": [2, 8], "order": "first"}},
+    "groups of classes": {"tasks": {**PATIENTS, "dataset": "users"}},
+    "groups of classes that each group has": {
+        "tasks": {**PATIENTS, "dataset": "users"},
+        "learner": {"kind": "pretrained"},
+    },
     "range of shots": {**PICTURES, "tasks": {**DRAWINGS, "shots": [1, 3]}},
     "pre-trained on pictures": {**PICTURES, "learner": {"kind": "pretrained"}},
     "more ways in training": {
@@ -154,7 +182,7 @@ RIGHT: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(params=RIGHT)
-def right_run(request: pytest.FixtureRequest, datasets: dict[str, LabelledData]) -> PlannedRun:
+def right_run(request: pytest.FixtureRequest, datasets: dict[str, Dataset]) -> PlannedRun:
     return planned_run(wanted(**RIGHT[request.param]), datasets, LIMITS)
 
 
@@ -178,7 +206,7 @@ def test_card_tells_what_goes_in_and_what_comes_out(right_run: PlannedRun) -> No
     assert 1 <= card.default_steps <= card.max_steps
 
 
-def test_learned_rates_hold_for_the_steps_of_training(datasets: dict[str, LabelledData]) -> None:
+def test_learned_rates_hold_for_the_steps_of_training(datasets: dict[str, Dataset]) -> None:
     fixed = planned_run(wanted(learner={**MAML, "steps": 3}), datasets, LIMITS).card
     learned = planned_run(wanted(learner={**MAML, "steps": 3, "rates": "per_tensor"}), datasets, LIMITS).card
     assert (fixed.default_steps, fixed.max_steps) == (3, LIMITS.max_steps)
@@ -202,6 +230,52 @@ def test_plan_holds_every_number_of_the_request() -> None:
     assert plan.steps == 6
 
 
-def test_loss_is_what_the_targets_call_for(datasets: dict[str, LabelledData]) -> None:
+def test_loss_is_what_the_targets_call_for(datasets: dict[str, Dataset]) -> None:
     assert planned_run(wanted(), datasets, LIMITS).card.loss == "squared"
     assert planned_run(wanted(**PICTURES), datasets, LIMITS).card.loss == "cross_entropy"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "inputs", "targets"),
+    [
+        (SINUSOID, False, False),
+        (DRAWINGS, False, False),
+        ({**DRAWINGS, "dataset": "vectors"}, True, False),
+        ({**DRAWINGS, "dataset": "vectors", "scaling": False}, False, False),
+        (PATIENTS, True, True),
+        ({**PATIENTS, "scaling": False}, False, False),
+        ({**PATIENTS, "dataset": "users"}, True, False),
+    ],
+    ids=["sinusoid", "pictures", "vectors", "vectors as they are", "groups", "groups as they are", "groups of classes"],
+)
+def test_card_tells_what_is_scaled(
+    tasks: dict[str, Any], inputs: bool, targets: bool, datasets: dict[str, Dataset]
+) -> None:
+    card = planned_run(wanted(tasks=tasks), datasets, LIMITS).card
+    assert (card.scales_inputs, card.scales_targets) == (inputs, targets)
+
+
+def test_scaling_is_that_of_the_training_split_and_part_of_the_initialisation(datasets: dict[str, Dataset]) -> None:
+    run = planned_run(wanted(tasks=PATIENTS), datasets, LIMITS)
+    meta, scaling = run.learner.init(torch.Generator().manual_seed(0)), training_scaling(datasets["patients"])
+    assert scaling is not None
+    assert torch.equal(meta.fixed["scaling.inputs.mean"], scaling.input_mean)
+    assert torch.equal(meta.fixed["scaling.targets.std"], scaling.target_std)
+    assert not any(name.startswith("scaling.") for name in meta.trained)
+
+
+def test_learner_of_the_card_is_the_learner_of_the_run(datasets: dict[str, Dataset]) -> None:
+    for tasks in (PATIENTS, {**PATIENTS, "scaling": False}, {**DRAWINGS, "dataset": "vectors"}, SINUSOID):
+        run = planned_run(wanted(tasks=tasks), datasets, LIMITS)
+        one, other = (learner.init(torch.Generator().manual_seed(0)) for learner in (run.learner, learner_of(run.card)))
+        assert as_tree(one).keys() == as_tree(other).keys()
+        assert {name: leaf.shape for name, leaf in as_tree(one).items()} == {
+            name: leaf.shape for name, leaf in as_tree(other).items()
+        }
+
+
+def test_loss_of_scaled_groups_is_told_in_units_of_the_targets(datasets: dict[str, Dataset]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    run = planned_run(wanted(tasks=PATIENTS), datasets, LIMITS)
+    metrics = task_metrics(run.learner, run.learner.init(generator), run.validation.sample(generator, 20), 1)
+    assert 10.0 < float(metrics["loss"].mean()) ** 0.5 < 1000.0, "targets deviate by about 100"

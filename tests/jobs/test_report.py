@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -7,11 +6,10 @@ import torch
 from app.episode import Episode
 from app.jobs.plan import planned_run
 from app.jobs.report import as_json, best_steps, by_step, evaluation_tasks, steps_to_show
-from app.task_distributions.omniglot import read_omniglot
 from app.training.evaluate import Estimate, evaluate
 from innerloop.wire import Limits, MetaTrainRequest
+from tests.jobs.data_at_hand import drawings
 
-EXCERPT = Path(__file__).parent.parent / "data" / "omniglot_excerpt.zip"
 PLANNED = planned_run(
     MetaTrainRequest.model_validate(
         {
@@ -72,7 +70,7 @@ def test_judgement_takes_its_own_shots_and_queries_and_the_ways_of_the_model() -
         "training_ways": 9,
         "training_queries": 2,
     }
-    found = evaluation_tasks(tasks, 4, 7, "test", {"omniglot": read_omniglot(EXCERPT)})
+    found = evaluation_tasks(tasks, 4, 7, "test", {"omniglot": drawings()})
     support, query, _ = found.sample(torch.Generator(), 2)
     assert support.inputs.shape[:2] == (2, 3 * 4)
     assert query.inputs.shape[:2] == (2, 3 * 7)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from app.episode import MetaParams
 from app.learners.learner import Learner
 from app.learners.registry import build_learner
 from app.networks.registry import build_network
@@ -12,6 +13,7 @@ from app.task_distributions.distribution import Distribution
 from app.task_distributions.registry import build_distribution
 from app.training.plan import TrainingPlan
 from app.training.run import Progress, train
+from app.training.state import RunState
 
 SINUSOIDS = build_distribution({"kind": "sinusoid"}, "train", {})
 CPU = torch.device("cpu")
@@ -40,6 +42,13 @@ def run(
     plan: TrainingPlan = PLAN,
     training: Distribution = SINUSOIDS,
     validation: Distribution = SINUSOIDS,
-    report_every: int = 50,
-) -> list[Progress]:
-    return list(train(plan, sinusoid_learner(), training, validation, CPU, report_every))
+    start: RunState | None = None,
+) -> list[tuple[Progress, RunState]]:
+    """Return what is told at each iteration that validates, with the state there."""
+    told = train(plan, sinusoid_learner(), training, validation, CPU, start)
+    return [(progress, progress.state()) for progress in told if progress.validation]
+
+
+def equal(one: MetaParams, other: MetaParams) -> bool:
+    """Tell whether two initialisations are equal to the bit."""
+    return all(torch.equal(tree[name], rest[name]) for tree, rest in zip(one, other, strict=True) for name in tree)

@@ -1,0 +1,60 @@
+"""Whether a new version is better than the active one: both on the same held-out tasks, by the paired interval."""
+
+from typing import NamedTuple
+
+import torch
+
+from app.card import Card
+from app.learners.model import Model
+from app.task_distributions.distribution import Distribution
+from app.training.evaluate import estimate, task_metrics
+
+PROMOTION_SEED = 2_000_003
+"""Far from the seeds of training, of its validations and of evaluation: these tasks chose nothing before."""
+NUM_TASKS = 600
+TASKS_PER_BATCH = 50
+
+
+class Comparison(NamedTuple):
+    """The mean over tasks of the candidate's score minus the active version's, with half of its 95% interval."""
+
+    score: str
+    """`accuracy`, or `minus_loss`: more is better."""
+    difference: float
+    interval: float
+    num_tasks: int
+
+    @property
+    def better(self) -> bool:
+        """Whether the interval of the difference lies above 0."""
+        return self.difference - self.interval > 0
+
+
+def same_schema(one: Card, other: Card) -> bool:
+    """Tell whether callers of one version could call the other."""
+    return one.input == other.input and one.output == other.output
+
+
+def compare(
+    candidate: Model, active: Model, tasks: Distribution, device: torch.device, num_tasks: int = NUM_TASKS
+) -> Comparison:
+    """Return the paired comparison on `num_tasks` fresh tasks; each version takes its own default steps.
+
+    A task whose score is not finite counts as the worst finite score of all minus 1 for whoever has it.
+    """
+    generator = torch.Generator().manual_seed(PROMOTION_SEED)
+    name = "accuracy" if tasks.output_kind == "classification" else "loss"
+    scores = []
+    for start in range(0, num_tasks, TASKS_PER_BATCH):
+        episodes = tasks.sample(generator, min(TASKS_PER_BATCH, num_tasks - start)).to(device)
+        metrics = [
+            task_metrics(model.learner, model.meta, episodes, model.card.default_steps or 0)[name]
+            for model in (candidate, active)
+        ]
+        scores.append(torch.stack(metrics).cpu().double())
+    scores_2T = torch.cat(scores, dim=1) * (1.0 if name == "accuracy" else -1.0)
+    finite_2T = torch.isfinite(scores_2T)
+    worst = float(scores_2T[finite_2T].min()) - 1.0 if bool(finite_2T.any()) else 0.0
+    scores_2T = torch.where(finite_2T, scores_2T, worst)
+    mean, interval = estimate(scores_2T[0] - scores_2T[1])
+    return Comparison("accuracy" if name == "accuracy" else "minus_loss", mean, interval, num_tasks)
