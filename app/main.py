@@ -19,12 +19,13 @@ from app.api.routes import ROUTERS
 from app.card import Card
 from app.engine.engine import Engine
 from app.jobs.model_files import ModelFiles, model_of, shipped_models
+from app.jobs.options import WorkerOptions
+from app.jobs.worker import JobWorker
 from app.learners.model import Model
 from app.settings import Settings
 from app.store import Store, open_store
+from innerloop import __version__
 from innerloop.errors import InnerloopError, ModelNotFound
-
-VERSION = "0.1.0"
 
 log = structlog.get_logger()
 
@@ -33,7 +34,7 @@ def create_app(context: Context) -> FastAPI:
     """Return the service over a context that `make_context` made; it is closed with the app's lifespan."""
     app = FastAPI(
         title="innerloop",
-        version=VERSION,
+        version=__version__,
         summary="Few-shot adaptation over HTTP: send a support set, get a model of your own.",
         lifespan=_lifespan,
         redirect_slashes=False,  # its redirect would lead to whatever host the caller named
@@ -51,11 +52,15 @@ def create_app(context: Context) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     context: Context = app.state.context
     purging = asyncio.create_task(_purge_forever(context))
+    if context.worker:
+        context.worker.start()
     try:
         yield
     finally:
         purging.cancel()
         await asyncio.gather(purging, return_exceptions=True)
+        if context.worker:
+            await to_thread.run_sync(context.worker.close)
         await to_thread.run_sync(context.engine.close)
         await to_thread.run_sync(context.store.close)
 
@@ -65,14 +70,9 @@ def make_context(settings: Settings) -> Context:
 
     Raises StoreUnavailable or StoreFull, and ValueError for a device, a database or a model file that is none.
     """
-    store = open_store(
-        settings.store_url,
-        synchronous=settings.sqlite_synchronous,
-        wait_ms=settings.store_wait_ms,
-        num_connections=settings.store_connections,
-    )
+    store = opened_store(settings)
     for files in shipped_models(settings.models_dir):
-        store.add_model_version(files.card.name, files.card.model_dump(mode="json"), files.weights)
+        store.add_model_version(files.card.name, files.card.model_dump(mode="json"), files.packed())
     engine = Engine(
         device_of(settings.device),
         lambda name, version: _load_model(store, name, version),
@@ -82,7 +82,31 @@ def make_context(settings: Settings) -> Context:
         compute_threads=settings.compute_threads or max(1, (os.cpu_count() or 1) // 2),
     )
     _warm_up(engine, store, settings.default_model)
-    return Context(settings, limits_of(settings), store, engine)
+    return Context(
+        settings, limits_of(settings), store, engine, make_worker(settings, store) if settings.job_worker else None
+    )
+
+
+def opened_store(settings: Settings) -> Store:
+    """Open the store of the settings; StoreUnavailable, StoreFull, ValueError."""
+    return open_store(
+        settings.store_url,
+        synchronous=settings.sqlite_synchronous,
+        wait_ms=settings.store_wait_ms,
+        num_connections=settings.store_connections,
+    )
+
+
+def make_worker(settings: Settings, store: Store) -> JobWorker:
+    """Return the worker of meta-training jobs that the settings ask for; ValueError for a device that is not there."""
+    device = settings.device if settings.training_device == "same" else settings.training_device
+    options = WorkerOptions(
+        heartbeat_seconds=settings.heartbeat_seconds,
+        device=str(device_of(device)),
+        limits=limits_of(settings),
+        max_crashes=settings.max_job_crashes,
+    )
+    return JobWorker(store, options)
 
 
 def _warm_up(engine: Engine, store: Store, default_model: str) -> None:

@@ -40,6 +40,11 @@ class Settings(BaseSettings):
         0.0, ge=0, description="After SIGTERM: go on serving so long with /readyz at 503, for load balancers"
     )
     drain_timeout_seconds: int = Field(30, ge=1, description="After that: longest wait for requests under way")
+    job_worker: bool = Field(True, description="Work on meta-training jobs here; else `python -m app worker` does")
+    training_device: str = Field("same", description="Device of meta-training jobs; `same` is that of DEVICE")
+    training_threads: int = Field(0, ge=0, description="CPU threads of a meta-training job; 0 is half the cores")
+    heartbeat_seconds: float = Field(2.0, gt=0, description="The job of a dead worker goes on elsewhere within three")
+    max_job_crashes: int = Field(10, ge=0, description="Deaths of a training process without progress, then it failed")
     log_format: Literal["text", "json"] = Field("text", description="How log lines are written")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged")
 
@@ -58,6 +63,10 @@ class Settings(BaseSettings):
     max_ways: int = Field(100, ge=2, description="Meta-training: classes of an episode")
     max_shots: int = Field(100, ge=1, description="Meta-training: support rows, a class or a task")
     max_queries: int = Field(100, ge=1, description="Meta-training: query rows, a class or a task")
+    max_jobs_queued: int = Field(100, ge=1, description="Meta-training: jobs that wait")
+    max_dataset_rows: int = Field(1_000_000, ge=1, description="Rows of a data set")
+    max_dataset_bytes: int = Field(128 * MIB, ge=1, description="Bytes of a data set, decoded")
+    max_archive_entries: int = Field(100_000, ge=1, description="Files in an uploaded archive")
     max_network_parameters: int = Field(50_000_000, ge=1, description="Meta-training: numbers in a network")
 
     @model_validator(mode="after")

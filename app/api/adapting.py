@@ -4,14 +4,14 @@ import math
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from anyio import to_thread
 
 from app.api.context import Context, now
-from app.api.preparing import Caller, Prepared, prepare
+from app.api.outcome import Caller, Outcome
+from app.api.preparing import Prepared, prepare
 from app.engine.engine import TaskKey
 from app.engine.executor import Adapted, Judged
 from app.episode import TaskParams
@@ -24,14 +24,6 @@ AnswerOf = Callable[[Revision], dict[str, Any]]
 
 MAX_TRIES = 10
 """Another replica may add a revision to the same task between our reading and our writing; then we start over."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A status and the answer's JSON."""
-
-    status: int
-    answer: dict[str, Any]
 
 
 async def adapt_task(context: Context, caller: Caller, request: AdaptRequest) -> Outcome:
@@ -153,7 +145,7 @@ def _params_of(context: Context, revision: Revision) -> TaskParams:
     )
 
 
-def _new_answer(caller: Caller, answer_of: AnswerOf) -> NewAnswer | None:
+def _new_answer(caller: Caller, answer_of: AnswerOf) -> NewAnswer[Revision] | None:
     if caller.idempotency_key is None:
         return None
     return NewAnswer(caller.route, caller.idempotency_key, caller.body_sha256, 201, answer_of)

@@ -13,22 +13,23 @@ from app.api.problems import MAX_FIELDS, invalid_request
 from innerloop.errors import BodyTooLarge, InvalidRequest, NotFinite, NotJson, UnsupportedMediaType
 
 Body = TypeVar("Body", bound=BaseModel)
+JSON = "application/json"
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Return the body of a JSON request.
+async def read_body(request: Request, max_bytes: int, media_type: str = JSON) -> bytes:
+    """Return the body of a request with a body of `media_type`.
 
     Raises BodyTooLarge while reading, whether or not a length was declared, and UnsupportedMediaType.
     """
-    _check_media_type(request)
+    _check_media_type(request, media_type)
     declared = request.headers.get("Content-Length", "")
     if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -83,14 +84,16 @@ def _json_name(document: Any) -> str:
     return names.get(type(document), "number")
 
 
-def _check_media_type(request: Request) -> None:
-    kind = request.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-        raise UnsupportedMediaType(f"Content-Type {kind!r} is not taken; send application/json")
+def _check_media_type(request: Request, media_type: str) -> None:
+    kind = request.headers.get("Content-Type", media_type).partition(";")[0].strip().lower()
+    some_json = media_type == JSON and kind.startswith("application/") and kind.endswith("+json")
+    if kind not in (media_type, "application/octet-stream" if media_type != JSON else "") and not some_json:
+        raise UnsupportedMediaType(f"Content-Type {kind!r} is not taken; send {media_type}")
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not taken; send the body as it is")
 
 
-def _too_large(max_bytes: int) -> BodyTooLarge:
+def too_large(max_bytes: int) -> BodyTooLarge:
+    """Return the error of a body over the cap."""
     return BodyTooLarge(f"the body is larger than the {max_bytes} bytes that are taken here")

@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.engine.engine import Engine
+from app.jobs.worker import JobWorker
 from app.settings import Settings
 from app.store import Store
 from innerloop.errors import DeadlineExceeded
@@ -28,6 +29,8 @@ class Context:
     limits: Limits
     store: Store
     engine: Engine
+    worker: JobWorker | None = None
+    """Works on jobs in this process; None where `python -m app worker` does."""
     task_locks: "KeyedLocks" = field(default_factory=lambda: KeyedLocks())
     answering: set[Hashable] = field(default_factory=set)
     """(tenant, route, idempotency key) of requests under way."""

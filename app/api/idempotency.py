@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from anyio import to_thread
 from fastapi import Request
 
-from app.api.adapting import Outcome
 from app.api.context import Context
-from app.api.preparing import Caller
+from app.api.outcome import Caller, Outcome
 from innerloop.errors import IdempotencyInFlight, IdempotencyKeyReused, InvalidIdempotencyKey
 
 HEADER = "Idempotency-Key"

@@ -6,10 +6,17 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from innerloop.wire import AdaptRequest, PredictRequest, Problem, PromoteRequest
+from innerloop.wire import AdaptRequest, DatasetSpec, MetaTrainRequest, PredictRequest, Problem, PromoteRequest
 
 REF_TEMPLATE = "#/components/schemas/{model}"
-BODIES: tuple[type[BaseModel], ...] = (AdaptRequest, PredictRequest, PromoteRequest, Problem)
+BODIES: tuple[type[BaseModel], ...] = (
+    AdaptRequest,
+    PredictRequest,
+    MetaTrainRequest,
+    PromoteRequest,
+    DatasetSpec,
+    Problem,
+)
 """Models that no route declares by its signature."""
 
 

@@ -5,25 +5,13 @@ from dataclasses import dataclass
 from app.api.choices import ChosenModel, ChosenSettings, adapt_work, chosen_model, chosen_settings
 from app.api.codec import LabelledRows, as_support, stored_rows, support_rows, validation_query
 from app.api.context import Context, now
+from app.api.outcome import Caller
 from app.engine.engine import AdaptWork
 from app.episode import Query
 from app.store import Revision
 from app.trees import sha256
 from innerloop.errors import ModelMismatch, RevisionConflict, TaskNotFound
 from innerloop.wire import AdaptRequest
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks, how long they wait, and under which idempotency key."""
-
-    tenant: str
-    started: float
-    """time.monotonic() at arrival."""
-    deadline: float | None
-    idempotency_key: str | None
-    body_sha256: str
-    route: str = "POST /adapt"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,13 @@
 
 from fastapi import APIRouter
 
-from app.api.routes import inference, models, service, tasks
+from app.api.routes import datasets, inference, jobs, models, service, tasks
 
-ROUTERS: tuple[APIRouter, ...] = (inference.router, models.router, tasks.router, service.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    inference.router,
+    jobs.router,
+    models.router,
+    tasks.router,
+    datasets.router,
+    service.router,
+)

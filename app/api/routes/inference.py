@@ -8,13 +8,13 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api.adapting import Outcome, adapt_task
+from app.api.adapting import adapt_task
 from app.api.body import parsed, read_body
 from app.api.context import InContext, Tenant
 from app.api.idempotency import REPLAYED_HEADER, answer_once, idempotency_key
 from app.api.openapi import json_body
+from app.api.outcome import Caller, Outcome
 from app.api.predicting import predict as predicted
-from app.api.preparing import Caller
 from app.trees import sha256
 from innerloop.errors import BadRequest
 from innerloop.wire import AdaptAnswer, AdaptRequest, PredictAnswer, PredictRequest

@@ -1,17 +1,29 @@
 """`/models`: what can be adapted from."""
 
+from typing import Annotated
+
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import JSONResponse
 
 from app.api.body import parsed, read_body
-from app.api.context import InContext
+from app.api.context import Context, InContext
+from app.api.model_uploads import uploaded_model
 from app.api.openapi import json_body
 from app.api.routes.pages import After, Limit, Name, page
+from app.api.routes.weights import MEDIA_TYPE, SAFETENSORS, weights_response
 from app.card import Card
 from app.store import Model, ModelVersion
-from innerloop.wire import ModelInfo, ModelVersionInfo, Page, PromoteRequest
+from innerloop.wire import Count, ModelInfo, ModelVersionInfo, Page, PromoteRequest
 
 MAX_PROMOTE_BYTES = 1024 * 1024
+FILE = {
+    "requestBody": {
+        "required": True,
+        "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+Version = Annotated[Count, Path()]
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -34,6 +46,33 @@ async def promote(request: Request, context: InContext, name: Name) -> ModelInfo
     body = await read_body(request, min(MAX_PROMOTE_BYTES, context.limits.max_body_bytes))
     wanted = parsed(body, PromoteRequest)
     return model_info(await to_thread.run_sync(context.store.promote, name, wanted.version))
+
+
+@router.post("/{name}/versions", response_model=ModelVersionInfo, status_code=201, openapi_extra=FILE)
+async def add_version(request: Request, context: InContext, name: Name) -> Response:
+    """Upload an initialisation with its card; the first version of a name becomes active, others when promoted."""
+    body = await read_body(request, context.limits.max_body_bytes, MEDIA_TYPE)
+    version = await to_thread.run_sync(_add_version, context, name, body)
+    headers = {"Location": f"/models/{name}/versions/{version.version}/weights"}
+    return JSONResponse(_version_info(version).model_dump(mode="json"), 201, headers)
+
+
+@router.get("/{name}/versions/{version}/weights", response_class=Response, responses=SAFETENSORS)
+def get_weights(context: InContext, name: Name, version: Version) -> Response:
+    """Return a version's weights, as they are stored, with what is needed of its card in the metadata."""
+    found = context.store.model_version(name, version)
+    return weights_response(context.store.model_weights(name, version), found.sha256, f"{name}-{version}")
+
+
+@router.delete("/{name}/versions/{version}", status_code=204)
+def delete_version(context: InContext, name: Name, version: Version) -> None:
+    """Delete a version that no task uses and that is not the active one of several."""
+    context.store.delete_model_version(name, version)
+
+
+def _add_version(context: Context, name: str, data: bytes) -> ModelVersion:
+    files = uploaded_model(data, name, context.limits)
+    return context.store.add_model_version(name, files.card.model_dump(mode="json"), files.packed())
 
 
 def model_info(model: Model) -> ModelInfo:

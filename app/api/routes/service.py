@@ -54,6 +54,8 @@ def _reasons_against(context: Context) -> list[str]:
         context.engine.model(version.name, version.version)
     except InnerloopError as error:
         reasons.append(error.detail)
+    if context.worker and not context.worker.alive and not context.draining:
+        reasons.append("the worker of meta-training jobs has ended")
     if context.engine.queue_depth >= context.limits.max_queue_depth:
         reasons.append("as many requests wait as may")
     return reasons

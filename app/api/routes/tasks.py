@@ -2,12 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from app.api.context import InContext, Tenant, now
 from app.api.routes.pages import ID_PATTERN, After, Limit, TaskId, page
+from app.api.routes.weights import SAFETENSORS, weights_response
+from app.api.task_weights import Form, task_weights
 from app.store import Revision, Task
-from innerloop.wire import Page, RevisionInfo, TaskInfo
+from app.trees import sha256
+from innerloop.wire import Count, Page, RevisionInfo, TaskInfo
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -34,6 +37,19 @@ def list_revisions(
 ) -> Page[RevisionInfo]:
     """Return a page of a task's revisions, the newest first."""
     return page(context.store.revisions(tenant, task_id, now=now(), after=after, limit=limit), _revision_info)
+
+
+@router.get("/{task_id}/weights", response_class=Response, responses=SAFETENSORS)
+def get_weights(
+    context: InContext,
+    tenant: Tenant,
+    task_id: TaskId,
+    revision: Annotated[Count | None, Query(description="The latest if absent")] = None,
+    form: Annotated[Form, Query(description="All weights, or what adaptation changed")] = "full",
+) -> Response:
+    """Return the adapted weights with their card: take your model and leave."""
+    name, data = task_weights(context, tenant, task_id, revision, form)
+    return weights_response(data, sha256(data), name)
 
 
 @router.delete("/{task_id}", status_code=204)

@@ -1,0 +1,56 @@
+"""A job's events as server-sent events: replayed from the store, then followed as they come."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+
+from anyio import to_thread
+
+from app.api.context import Context
+from app.api.training import ENDED, event_data
+from app.store import JobEvent
+from innerloop.errors import BadRequest
+
+MEDIA_TYPE = "text/event-stream"
+POLL_SECONDS = 0.25
+KEEP_ALIVE_SECONDS = 15.0
+"""A comment is sent after so much silence, so that nobody in between closes the connection."""
+EVENTS_AT_ONCE = 500
+MAX_EVENT_ID = 2**31 - 1
+
+
+def last_event_id(text: str | None) -> int:
+    """Return the id that a client saw last, 0 for none; BadRequest for one that no event has."""
+    if text is None:
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= MAX_EVENT_ID):
+        raise BadRequest(f"Last-Event-ID is {text[:32]!r}; the `id` of an event of this job is expected")
+    return int(text)
+
+
+async def event_stream(context: Context, tenant: str, job_id: str, after: int) -> AsyncIterator[str]:
+    """Yield each event after `after` until the job has ended and all were told, or the service drains."""
+    spoke = time.monotonic()
+    while True:
+        draining = context.draining
+        # The job first: what it ended with was stored together with its end.
+        job = await to_thread.run_sync(context.store.job, tenant, job_id)
+        events = await to_thread.run_sync(
+            lambda after: context.store.job_events(tenant, job_id, after=after, limit=EVENTS_AT_ONCE), after
+        )
+        for event in events:
+            after, spoke = event.event_id, time.monotonic()
+            yield _text(event)
+        if events:
+            continue
+        if draining or job.status in ENDED:
+            return
+        if time.monotonic() - spoke > KEEP_ALIVE_SECONDS:
+            spoke = time.monotonic()
+            yield ": still here\n\n"
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _text(event: JobEvent) -> str:
+    return f"id: {event.event_id}\nevent: {event.kind}\ndata: {json.dumps(event_data(event))}\n\n"

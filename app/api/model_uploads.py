@@ -1,0 +1,81 @@
+"""An initialisation that somebody sends: one safetensors file with its card, checked and never executed."""
+
+import math
+
+from app.card import Card
+from app.jobs.model_files import ModelFiles, model_of, unpacked
+from app.learners.losses import LOSSES
+from app.learners.model import Model
+from app.networks.network import leaf_kinds
+from app.networks.registry import build_network
+from app.trees import all_finite, from_bytes
+from innerloop.errors import InvalidWeights, NotSafetensors
+from innerloop.wire import Limits
+
+SIDES = {"vector": 1, "image": 3}
+
+
+def uploaded_model(data: bytes, name: str, limits: Limits) -> ModelFiles:
+    """Return a model that can be served under `name`.
+
+    Raises NotSafetensors, and InvalidWeights for a card that is none or does not go with the weights.
+    """
+    try:
+        from_bytes(data)
+    except ValueError as error:
+        raise NotSafetensors(f"the body is {error}") from error
+    try:
+        files = unpacked(data, name)
+        _check_kinds(files.card)
+        _check_sizes(files.card, limits)
+        model = model_of(files)
+        _check_steps(model, limits)
+    except (ValueError, RuntimeError, OverflowError) as error:  # torch's own errors on shapes that cannot be
+        raise InvalidWeights(f"the file is no model that can be served: {error}") from error
+    for tree in model.meta:
+        if not all_finite({leaf_name: leaf for leaf_name, leaf in tree.items() if leaf.is_floating_point()}):
+            raise InvalidWeights("the file holds a number that is NaN or infinite")
+    return files
+
+
+def _check_kinds(card: Card) -> None:
+    """Refuse names that are none, and a loss of other targets."""
+    for field, part in (("learner", card.learner), ("network", card.network)):
+        if not isinstance(part.get("kind"), str):
+            raise ValueError(f"its card: {field}.kind is no string")
+    if card.loss in LOSSES and LOSSES[card.loss].output_kind != card.output.kind:
+        raise ValueError(f"its card: loss {card.loss!r} does not fit {card.output.kind} targets")
+    if card.output.kind == "classification" and card.output.shape[0] < 2:
+        raise ValueError(f"its card: a classification into {card.output.shape[0]} classes; at least 2 are expected")
+
+
+def _check_sizes(card: Card, limits: Limits) -> None:
+    """Refuse a network that is too large before any of its leaves is thought of."""
+    shape = card.input.shape
+    if len(shape) != SIDES[card.input.kind] or min(shape) < 1 or card.output.shape[0] < 1:
+        raise ValueError(f"a {card.input.kind} of shape {list(shape)} with {card.output.shape[0]} outputs cannot be")
+    if card.output.kind == "classification" and card.output.shape[0] > limits.max_classes:
+        raise ValueError(f"{card.output.shape[0]} classes; at most {limits.max_classes} (max_classes in GET /limits)")
+    cap = limits.max_network_parameters
+    if math.prod(shape) > cap or card.output.shape[0] > cap or not 0 <= card.num_train_classes <= cap:
+        raise ValueError(f"a shape of its card is over {cap} numbers (max_network_parameters in GET /limits)")
+    network = build_network(card.network, shape, card.output.shape[0])
+    if card.input.polarity != network.polarity:
+        raise ValueError(f"its card: input.polarity is not {network.polarity!r}, as its network has it")
+    size = sum(math.prod(leaf) for leaf, _ in leaf_kinds(network.init).values())
+    if size > cap:
+        raise ValueError(f"its network has {size} numbers; at most {cap} (max_network_parameters in GET /limits)")
+
+
+def _check_steps(model: Model, limits: Limits) -> None:
+    card, traits = model.card, model.learner.traits
+    if not traits.takes_steps:
+        if card.default_steps is not None or card.max_steps is not None:
+            raise ValueError("its learner takes no steps; default_steps and max_steps of its card are null")
+        return
+    most = traits.steps if traits.learned_rates else limits.max_steps
+    if card.max_steps is None or card.default_steps is None or not 0 <= card.default_steps <= card.max_steps <= most:
+        raise ValueError(
+            f"its card has default_steps {card.default_steps} and max_steps {card.max_steps}; "
+            f"0 <= default_steps <= max_steps <= {most} is expected"
+        )

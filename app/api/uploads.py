@@ -1,0 +1,85 @@
+"""Multipart uploads: a file and its description, read up to a cap, the file on disk and never whole in memory."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from anyio import to_thread
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.types import Message
+
+from app.api.body import too_large
+from innerloop.errors import InvalidRequest, UnsupportedMediaType
+
+MAX_SPEC_BYTES = 1024 * 1024
+OVERHEAD_BYTES = 1024 * 1024
+"""Boundaries, part headers and the spec, beside the bytes of the file itself."""
+
+
+class Upload(NamedTuple):
+    """What was uploaded; the file is gone when the request is answered."""
+
+    path: Path
+    filename: str
+    spec: bytes
+
+
+@asynccontextmanager
+async def uploaded(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
+    """Hold the parts `file` and `spec` of a multipart request for as long as the block runs.
+
+    Raises BodyTooLarge while reading, UnsupportedMediaType, BadRequest, and InvalidRequest for a missing part.
+    """
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise UnsupportedMediaType(f"Content-Type {kind!r} is not taken; send multipart/form-data with file and spec")
+    form = await _capped(request, max_bytes).form(max_files=2, max_fields=2, max_part_size=MAX_SPEC_BYTES)
+    try:
+        file, spec = _parts(form)
+        if (file.size or 0) > max_bytes:
+            raise too_large(max_bytes)
+        text = spec if isinstance(spec, str) else (await spec.read(MAX_SPEC_BYTES)).decode("utf-8", "replace")
+        with tempfile.NamedTemporaryFile() as copy:
+            await to_thread.run_sync(shutil.copyfileobj, file.file, copy)
+            copy.flush()
+            yield Upload(Path(copy.name), file.filename or "", text.encode())
+    finally:
+        await form.close()
+
+
+def _parts(form: FormData) -> tuple[UploadFile, UploadFile | str]:
+    unknown = sorted(set(form.keys()) - {"file", "spec"})
+    if unknown:
+        raise InvalidRequest(f"the part {unknown[0][:64]!r} is not known; the parts are file and spec")
+    for name in form:
+        if len(form.getlist(name)) > 1:
+            raise InvalidRequest(f"there is more than one part {name!r}; send one file and one spec")
+    file, spec = form.get("file"), form.get("spec")
+    if not isinstance(file, UploadFile):
+        raise InvalidRequest("there is no part `file` with a file; send multipart/form-data with file and spec")
+    if spec is None:
+        raise InvalidRequest("there is no part `spec`; it is a JSON object with at least name and kind")
+    return file, spec
+
+
+def _capped(request: Request, max_bytes: int) -> Request:
+    """Return the request, reading from which raises BodyTooLarge past a file of so many bytes and what is around it."""
+    most = max_bytes + OVERHEAD_BYTES
+    declared = request.headers.get("Content-Length", "")
+    if declared.isdigit() and int(declared) > most:
+        raise too_large(max_bytes)
+    size = 0
+
+    async def receive() -> Message:
+        nonlocal size
+        message = await request.receive()
+        size += len(message.get("body", b""))
+        if size > most:
+            raise too_large(max_bytes)
+        return message
+
+    return Request(request.scope, receive)
