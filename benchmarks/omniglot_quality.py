@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from app.commands.requests import datasets_from
 from app.jobs.model_files import model_of, read_model_files
 from app.jobs.report import EVALUATION_SEED, evaluation_tasks
-from app.task_distributions.omniglot import read_omniglot
 from app.training.evaluate import evaluate
 from benchmarks.results import ROOT, Figure, show
 
@@ -21,7 +21,7 @@ TARGETS = {1: 0.95, 5: 0.98}
 def main(archive: Path) -> list[Figure]:
     """Evaluate at the card's default steps and print the accuracies."""
     model = model_of(read_model_files(ROOT / "models" / "omniglot-5way.safetensors"))
-    datasets = {"omniglot": read_omniglot(archive)}
+    datasets, _ = datasets_from([f"omniglot={archive}"])
     tasks, steps = model.card.provenance["request"]["tasks"], model.card.default_steps or 0
     command = f"python -m benchmarks.omniglot_quality {archive.name}"
     figures = []

@@ -64,8 +64,7 @@ def _pretrained() -> Model:
     planned = planned_run(MetaTrainRequest.model_validate(request), {}, Limits())
     runs = train(planned.plan, planned.learner, planned.training, planned.validation, torch.device("cpu"))
     *_, last = runs
-    assert last.best is not None
-    return Model(planned.card, planned.learner, last.best)
+    return Model(planned.card, planned.learner, last.state().best)
 
 
 def _or_infinity(value: float) -> float:

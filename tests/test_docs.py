@@ -1,0 +1,82 @@
+"""The pages under docs/ are true: what they show works as pasted, and weights that leave predict the same elsewhere."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from app.settings import REPOSITORY
+from tests.api.service import Service, start_service
+
+WRITTEN_URL = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    running = start_service(tmp_path_factory.mktemp("docs"), training_threads=1)
+    yield running
+    running.stop()
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
+    found = re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no {language} block"
+    return found
+
+
+def run(service: Service, command: list[str], script: str, folder: Path) -> str:
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    script = script.replace(WRITTEN_URL, service.url).replace("curl -s", "curl --fail --silent --show-error")
+    done = subprocess.run([*command, script], cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def bash(service: Service, script: str, folder: Path) -> str:
+    return run(service, ["bash", "-euc"], script, folder)
+
+
+def python(service: Service, script: str, folder: Path) -> str:
+    return run(service, [sys.executable, "-c"], script, folder)
+
+
+def test_a_task_of_numbers_predicts_the_same_in_plain_torch(service: Service, tmp_path: Path) -> None:
+    bash(service, blocks("weights.md", "bash")[0], tmp_path)
+    shown = json.loads(python(service, blocks("weights.md", "python")[0], tmp_path))
+    body = {"task_id": "leaving", "inputs": [[0.0], [1.0], [2.5]]}
+    assert np.allclose(shown, service.http.post("/predict", json=body).json()["outputs"], atol=1e-5)
+
+
+def test_a_task_of_pictures_predicts_the_same_in_plain_torch(service: Service, tmp_path: Path) -> None:
+    drawings = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    support = {"inputs": drawings.tolist(), "targets": ["zhe", "ef", "ya"]}
+    adapted = service.http.post("/adapt", json={"task_id": "letters", "model": "omniglot-5way", "support": support})
+    assert adapted.status_code == 201, adapted.text
+    (tmp_path / "letters.safetensors").write_bytes(service.http.get("/tasks/letters/weights").content)
+    shown = python(service, blocks("weights.md", "python")[1], tmp_path)
+    rows = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    answer = service.http.post("/predict", json={"task_id": "letters", "inputs": rows.tolist()}).json()
+    classes, _, numbers = shown.partition("] ")
+    assert classes + "]" == str(answer["classes"])
+    assert np.allclose(json.loads(numbers), answer["probabilities"], atol=1e-4)
+
+
+def test_meta_training_over_http_works_as_pasted(service: Service, tmp_path: Path) -> None:
+    assert "job_id" in bash(service, blocks("meta-training.md", "bash")[0], tmp_path)
+    shown = python(service, blocks("meta-training.md", "python")[0], tmp_path)
+    events, _, outputs = shown.strip().rpartition("\n")
+    assert " end " in events
+    # A machine of which little is known is predicted in its own units.
+    assert 90.0 < json.loads(outputs)[0][0] < 130.0
+
+
+def test_data_is_uploaded_as_pasted(service: Service, tmp_path: Path) -> None:
+    answer = json.loads(bash(service, blocks("data.md", "bash")[0], tmp_path))
+    assert (answer["rows"], answer["groups"], answer["input_names"]) == (9, 3, ["load", "heat"])
