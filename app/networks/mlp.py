@@ -53,7 +53,8 @@ def mlp(options: MlpOptions, input_shape: tuple[int, ...], num_outputs: int) -> 
             hidden_RF = functional.linear(hidden_RF, params[f"body.{i}.weight"], params[f"body.{i}.bias"])
             if options.norm == "layer":
                 weight, bias = params[f"body.{i}.norm.weight"], params[f"body.{i}.norm.bias"]
-                hidden_RF = functional.layer_norm(hidden_RF, weight.shape, weight, bias)
+                # One group is the layer; layer_norm's second derivative under vmap is wrong in torch 2.13.
+                hidden_RF = functional.group_norm(hidden_RF, 1, weight, bias)
             hidden_RF = hidden_RF.relu()
         return hidden_RF
 

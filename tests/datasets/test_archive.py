@@ -76,19 +76,20 @@ def test_compression_without_a_bound_is_refused(method: int, tmp_path: Path) -> 
 
 
 def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        archive.writestr("a/1.png", b"1")
-        archive.writestr("a/1.png", b"2")
+    path = zip_of(tmp_path, {"a/1.png": b"1", "a/2.png": b"2"})
+    path.write_bytes(path.read_bytes().replace(b"a/2.png", b"a/1.png"))
     with pytest.raises(InvalidArchive, match=r"a/1\.png: twice in the archive"):
-        names_in(tmp_path / "a.zip")
+        names_in(path)
 
 
 def test_bomb_is_refused_and_takes_no_memory(tmp_path: Path) -> None:
     """A megabyte that is a gigabyte."""
-    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("a/1.png", "w", force_zip64=True) as file:
-            for _ in range(64):
-                file.write(bytes(1 << 24))
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a/1.png", "w", force_zip64=True) as file,
+    ):
+        for _ in range(64):
+            file.write(bytes(1 << 24))
     assert (tmp_path / "bomb.zip").stat().st_size < 1_100_000
     tracemalloc.start()
     with pytest.raises(DatasetTooLarge, match="1073741824 bytes once unpacked; at most 8388608"):

@@ -56,7 +56,7 @@ def test_splits_of_the_excerpt_are_of_whole_alphabets(omniglot: Dataset) -> None
 
 @pytest.mark.parametrize("root", ["", "pictures/", "my/pictures/"])
 def test_folders_that_all_share_are_no_class(root: str, tmp_path: Path) -> None:
-    found = read(zip_of(tmp_path, class_folders(root)), LABELLED)
+    found = read(zip_of(tmp_path, class_folders(root=root)), LABELLED)
     assert found.class_names == ("ant", "bee", "cat", "dog")
     assert found.targets.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert found.group_names == ()
@@ -72,7 +72,7 @@ def test_pictures_are_scaled_to_the_size_of_the_spec(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["ant/0.png", "dog/9.png"])
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
 def test_one_picture_in_colour_gives_all_three_channels(place: str, form: str, tmp_path: Path) -> None:
-    found = read(zip_of(tmp_path, class_folders(**{place: picture(200, mode="RGB", form=form)})), LABELLED)
+    found = read(zip_of(tmp_path, class_folders({place: picture(200, mode="RGB", form=form)})), LABELLED)
     assert found.inputs.shape[1:] == (3, 28, 28)
     coloured = 0 if place.startswith("ant") else -1
     assert (found.inputs[coloured, :, 5, 5].int() - torch.tensor([200, 0, 255])).abs().max() <= 3
@@ -82,7 +82,7 @@ def test_one_picture_in_colour_gives_all_three_channels(place: str, form: str, t
 
 
 def test_grey_jpeg_stays_grey(tmp_path: Path) -> None:
-    found = read(zip_of(tmp_path, class_folders(**{"dog/2.JPG": picture(70, form="JPEG")})), LABELLED)
+    found = read(zip_of(tmp_path, class_folders({"dog/2.JPG": picture(70, form="JPEG")})), LABELLED)
     assert found.inputs.shape == (9, 1, 28, 28)
     assert abs(int(found.inputs[-1, 0, 5, 5]) - 70) <= 1
 
@@ -95,7 +95,7 @@ def test_transparency_is_white_and_orientation_is_applied(tmp_path: Path) -> Non
     half = Image.fromarray(np.repeat(np.array([[0], [255]], dtype=np.uint8), 8, axis=1))
     half.save(turned, "JPEG", exif=tags)
     changes = {"ant/clear.png": clear.getvalue(), "ant/turned.jpg": turned.getvalue()}
-    found = read(zip_of(tmp_path, class_folders(**changes)), LABELLED)
+    found = read(zip_of(tmp_path, class_folders(changes)), LABELLED)
     assert (found.inputs[2] == 255).all()
     assert float(found.inputs[3, 0, :10].float().mean()) > float(found.inputs[3, 0, -10:].float().mean())
 
@@ -108,7 +108,7 @@ def test_notes_and_what_systems_leave_are_passed_over(tmp_path: Path) -> None:
         "__MACOSX/ant/._0.png": b"x",
         ".DS_Store": b"x",
     }
-    assert len(read(zip_of(tmp_path, class_folders(**beside)), LABELLED).inputs) == 8
+    assert len(read(zip_of(tmp_path, class_folders(beside)), LABELLED).inputs) == 8
 
 
 def test_names_of_classes_may_be_in_any_script(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_names_of_classes_may_be_in_any_script(tmp_path: Path) -> None:
 WRONG: list[tuple[dict[str, bytes], dict[str, Any], type[Exception], str]] = [
     ({"bee/7.png": b"no picture"}, {}, InvalidDataset, r"^bee/7\.png: .*"),
     ({"bee/7.jpg": b"no picture"}, {}, InvalidDataset, r"^bee/7\.jpg: no PNG or JPEG picture"),
-    ({"bee/7.png": picture()[:60]}, {}, InvalidDataset, r"^bee/7\.png: "),
+    ({"bee/7.png": picture()[:45]}, {}, InvalidDataset, r"^bee/7\.png: "),
     ({"bee/7.png": b""}, {}, InvalidDataset, r"^bee/7\.png: "),
     ({"7.png": picture()}, {}, InvalidDataset, r"^7\.png: a picture outside class folders"),
     ({"x/bee/7.png": picture()}, {}, InvalidDataset, r"x/bee/7\.png: 2 folders deep, ant/0\.png 1"),
@@ -140,7 +140,7 @@ def test_what_is_wrong_is_refused_by_its_name(
     changes: dict[str, bytes], spec: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
-        read(zip_of(tmp_path, class_folders(**changes)), {**LABELLED, **spec})
+        read(zip_of(tmp_path, class_folders(changes)), {**LABELLED, **spec})
 
 
 def test_too_few_classes_and_no_pictures_are_refused(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_too_few_classes_and_no_pictures_are_refused(tmp_path: Path) -> None:
 
 
 def test_too_many_rows_and_bytes_are_refused_before_pictures_are_opened(tmp_path: Path) -> None:
-    path = zip_of(tmp_path, class_folders(**{"ant/0.png": b"no picture"}))
+    path = zip_of(tmp_path, class_folders({"ant/0.png": b"no picture"}))
     with pytest.raises(DatasetTooLarge, match="8 rows; at most 7"):
         read(path, LABELLED, DatasetCaps(7, CAPS.max_bytes, 100, 10))
     with pytest.raises(DatasetTooLarge, match="at 64 x 64 pixels: 32768 bytes once unpacked; at most 32767"):
@@ -161,6 +161,6 @@ def test_too_many_rows_and_bytes_are_refused_before_pictures_are_opened(tmp_path
 
 
 def test_colour_counts_three_times(tmp_path: Path) -> None:
-    path = zip_of(tmp_path, class_folders(**{"cat/0.png": picture(9, mode="RGB")}))
+    path = zip_of(tmp_path, class_folders({"cat/0.png": picture(9, mode="RGB")}))
     with pytest.raises(DatasetTooLarge, match="98304 bytes once unpacked; at most 98303"):
         read(path, {**LABELLED, "picture_size": 64}, DatasetCaps(8, 98_303, 100, 50_000))

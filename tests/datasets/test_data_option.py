@@ -43,7 +43,7 @@ def test_spec_beside_class_folders_holds(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_a_usage_error_that_says_why(tmp_path: Path) -> None:
     table = csv_of(tmp_path, csv_text(table_rows()), "visits.csv")
-    broken = zip_of(tmp_path, class_folders(**{"ant/0.png": b"no"}), "broken.zip")
+    broken = zip_of(tmp_path, class_folders({"ant/0.png": b"no"}), "broken.zip")
     for assignment, message in (
         ("omniglot", "is not of the form name=path with an existing file"),
         (f"omniglot={tmp_path / 'nowhere.zip'}", "existing file"),

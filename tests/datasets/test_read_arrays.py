@@ -20,12 +20,13 @@ Array = npt.NDArray[Any]
 
 def rows(**changes: Array | None) -> dict[str, Array]:
     """Return twelve rows of four groups; `changes` replace arrays, None leaves one out."""
-    arrays = {
+    arrays: dict[str, Array] = {
         "inputs": np.arange(24, dtype=np.float64).reshape(12, 2),
         "targets": np.linspace(0, 1, 12, dtype=np.float32),
         "groups": np.arange(12) % 4 + 10,
     }
-    return {name: array for name, array in {**arrays, **changes}.items() if array is not None}
+    wanted: dict[str, Array | None] = {**arrays, **changes}
+    return {name: array for name, array in wanted.items() if array is not None}
 
 
 def file_of(folder: Path, form: str, arrays: Mapping[str, Array]) -> Path:

@@ -20,7 +20,11 @@ def data_sets(folder: Path) -> dict[str, tuple[Dataset, dict[str, Any]]]:
     names = csv_of(folder, csv_text(table_rows(y=["ja", "nö", "vielleicht"] * 4)), "names.csv")
     arrays = npz_of(folder, inputs=np.ones((12, 3)), targets=np.arange(12) % 6)
     folders = zip_of(folder, class_folders())
-    cases = [("table", table, GROUPED), ("names", names, GROUPED), ("arrays", arrays, LABELLED)]
+    cases: list[tuple[str, Path, dict[str, Any]]] = [
+        ("table", table, GROUPED),
+        ("names", names, GROUPED),
+        ("arrays", arrays, LABELLED),
+    ]
     cases += [("folders", folders, LABELLED), ("omniglot", DATA / "omniglot_excerpt.zip", {"kind": "labelled"})]
     return {name: (read(path, spec), spec) for name, path, spec in cases}
 
@@ -43,7 +47,7 @@ def test_bytes_give_back_the_very_data_set_and_are_the_same_each_time(name: str,
 
 @pytest.mark.parametrize("data", [b"", b"no safetensors", to_bytes({"inputs": torch.zeros(1)})])
 def test_bytes_of_something_else_are_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="not a safetensors file|hold no data set"):
+    with pytest.raises(ValueError, match=r"not a safetensors file|hold no data set"):
         dataset_of(data)
 
 

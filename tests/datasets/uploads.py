@@ -67,7 +67,7 @@ def picture(shade: int = 0, *, mode: str = "L", size: tuple[int, int] = (12, 10)
     return file.getvalue()
 
 
-def class_folders(root: str = "", **changes: bytes) -> dict[str, bytes]:
+def class_folders(changes: Mapping[str, bytes] | None = None, *, root: str = "") -> dict[str, bytes]:
     """Return four class folders of two grey pictures each; the shade is ten times the row."""
     names = [f"{root}{name}/{i}.png" for name in ("ant", "bee", "cat", "dog") for i in range(2)]
-    return {name: picture(10 * row) for row, name in enumerate(names)} | changes
+    return {name: picture(10 * row) for row, name in enumerate(names)} | dict(changes or {})

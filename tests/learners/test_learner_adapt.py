@@ -5,9 +5,8 @@ import copy
 import pytest
 import torch
 
-from app.episode import Episode, Settings, Support
+from app.episode import Episode, Query, Settings, Support
 from app.learners.learner import NO_NOISE
-from app.learners.losses import masked_mean
 from app.training.meta_step import meta_gradient
 from app.trees import all_finite, from_bytes, merge, to_bytes
 from tests.learners.answers import STEPS, answer, close, equal_to_the_bit, mapped
@@ -84,7 +83,7 @@ def test_trace_is_the_support_loss_before_the_first_step_and_after_each(case: Ca
     for steps in range(STEPS + 1):
         task_params, trace = learner.adapt(meta, support, Settings(steps, torch.tensor(1.0)), NO_NOISE)
         outputs = learner.predict(meta, task_params, support.inputs)
-        losses.append(masked_mean(learner.loss.rows(outputs, support.targets), support.row_mask))
+        losses.append(learner.metrics(meta, outputs, Query(*support[:3]))["loss"])
         assert trace.support_loss.shape == (steps + 1,)
     close(trace.support_loss, torch.stack(losses))
 

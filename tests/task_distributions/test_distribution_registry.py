@@ -34,9 +34,9 @@ def test_held_out_pictures_stand_upright_and_undistorted() -> None:
     num_classes = {split: split_of(split, rotations=True).num_classes for split in ("train", "validation", "test")}
     assert num_classes == {"train": 4 * 12, "validation": 4, "test": 4}
     originals = {tuple(picture.flatten().tolist()) for picture in NOISE.inputs}
-    for split in ("validation", "test"):
+    for held_out in ("validation", "test"):
         inputs = (
-            split_of(split, rotations=True, distortion=0.3).sample(torch.Generator(), 50).query.inputs.flatten(0, 1)
+            split_of(held_out, rotations=True, distortion=0.3).sample(torch.Generator(), 50).query.inputs.flatten(0, 1)
         )
         drawn = {tuple((picture * 255).round().long().flatten().tolist()) for picture in inputs}
         assert drawn <= originals
