@@ -18,8 +18,9 @@ from innerloop.errors import TrainingDiverged
 
 VALIDATION_BATCHES = 8
 """Validation tasks are drawn in so many batches, so that a range of shots is covered."""
-CHECK_EVERY = {"cpu": 1}
-"""Iterations between two looks at whether the loss is finite: a look makes other devices wait."""
+MAX_LOST = 10
+"""Meta-batches in a row that are not finite before a run is said to diverge. A single task on which the inner loop
+explodes makes one such; its step is left out."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ def train(
 ) -> Iterator[Progress]:
     """Run the plan, from `start` where there is one, and yield where it stands after each iteration.
 
-    The last iteration validates. Nothing is yielded when `start` is a run's end. Raises TrainingDiverged, with the
-    iteration, when a loss is not finite.
+    The last iteration validates. Nothing is yielded when `start` is a run's end. A meta-batch whose loss or gradient is
+    not finite moves nothing; TrainingDiverged, with the iteration, after MAX_LOST of them in a row.
     """
     run = _Run(plan, learner, device, start)
     held_out = validation_batches(plan, validation, device)
@@ -69,13 +70,12 @@ class _Run:
         self._generator = torch.Generator().manual_seed(plan.seed)
         self.meta = _on_device(start.meta if start else learner.init(self._generator), device)
         self._optimizer = build_optimizer(plan, list(self.meta.trained.values()))
-        self._check_every = CHECK_EVERY.get(device.type, 50)
-        self.iteration, self.stale = 0, 0
+        self.iteration, self.stale, self._lost = 0, 0, 0
         self._best, self._best_score, self._best_iteration = _copied(self.meta), -float("inf"), 0
         if start:
             self._generator.set_state(start.generator)
             restore_optimizer(self._optimizer, self.meta.trained, start.optimizer)
-            self.iteration, self.stale = start.iteration, start.stale
+            self.iteration, self.stale, self._lost = start.iteration, start.stale, start.lost
             self._best, self._best_score = start.best, start.best_score
             self._best_iteration = start.best_iteration
 
@@ -92,16 +92,25 @@ class _Run:
             first_order=done < self._learner.traits.first_order_share,
         )
         meta_loss = metrics["meta_loss"]
-        if iteration % self._check_every == 0 and not torch.isfinite(meta_loss):
-            raise TrainingDiverged(
-                f"the meta-loss is {float(meta_loss)} at iteration {iteration}; a lower meta_learning_rate, a lower "
-                "inner learning_rate or a lower clip_norm may help"
-            )
+        self.iteration = iteration
+        if not torch.isfinite(meta_loss + torch.nn.utils.get_total_norm(gradient.values())):
+            self._lose(meta_loss)
+            return meta_loss
+        self._lost = 0
         for name, leaf in self.meta.trained.items():
             leaf.grad = gradient[name]
         apply_gradient(self._optimizer, outer_rate(plan, iteration - 1), plan.clip_norm)
-        self.iteration = iteration
         return meta_loss
+
+    def _lose(self, meta_loss: Tensor) -> None:
+        """Count a meta-batch whose loss or gradient is not finite; TrainingDiverged when they are too many."""
+        self._lost += 1
+        if self._lost == MAX_LOST:
+            raise TrainingDiverged(
+                f"from iteration {self.iteration - MAX_LOST + 1} on the meta-loss or its gradient was not finite "
+                f"(the loss is {float(meta_loss)}); a lower meta_learning_rate, a lower inner learning_rate or a lower "
+                "clip_norm may help"
+            )
 
     def keep_best(self, estimates: dict[str, Estimate]) -> None:
         """Remember the initialisation if no validation before was as good."""
@@ -121,6 +130,7 @@ class _Run:
             best_score=self._best_score,
             best_iteration=self._best_iteration,
             stale=self.stale,
+            lost=self._lost,
         )
 
 

@@ -33,6 +33,8 @@ class RunState:
     """0 until a validation was finite."""
     stale: int
     """Validations since then."""
+    lost: int
+    """Meta-batches in a row, up to here, that were not finite."""
 
 
 def state_bytes(state: RunState) -> bytes:
@@ -46,6 +48,7 @@ def state_bytes(state: RunState) -> bytes:
         "best_score": state.best_score.hex(),  # decimal digits would do as well; this shows that no bit is lost
         "best_iteration": state.best_iteration,
         "stale": state.stale,
+        "lost": state.lost,
     }
     return to_bytes(tree, {NUMBERS: json.dumps(numbers)})
 
@@ -65,6 +68,7 @@ def state_of(data: bytes) -> RunState:
             best_score=float.fromhex(numbers["best_score"]),
             best_iteration=numbers["best_iteration"],
             stale=numbers["stale"],
+            lost=numbers["lost"],
         )
     except KeyError as error:
         raise ValueError(f"these bytes hold no state of a run: {error} is missing") from error

@@ -127,7 +127,7 @@ def test_job_that_diverges_fails_with_the_iteration_as_a_problem(diverged: JobIn
     assert isinstance(error, Problem)
     assert (error.code, error.status, error.type) == ("training-diverged", 422, "/problems/training-diverged")
     assert error.detail == error.error
-    assert "at iteration " in error.detail
+    assert "from iteration " in error.detail
     assert error.title
     assert diverged.model_version is None
     assert diverged.finished_at is not None

@@ -139,8 +139,41 @@ def test_validation_has_about_as_many_tasks_as_planned(wanted: int, drawn: int) 
 
 def test_diverging_run_is_refused_with_the_iteration() -> None:
     plan = replace(PLAN, optimizer="sgd", meta_learning_rate=1e30, clip_norm=None)
-    with pytest.raises(TrainingDiverged, match=r"the meta-loss is (nan|inf) at iteration 2;"):
+    with pytest.raises(TrainingDiverged, match=r"from iteration 2 on .*the loss is (nan|inf)"):
         run(plan)
+
+
+def with_an_explosion_every(period: int) -> Distribution:
+    """Return sinusoids of which one task of every `period`-th meta-batch has targets that no loss holds."""
+    drawn = 0
+
+    def sample(generator: torch.Generator, num_tasks: int) -> Episode:
+        nonlocal drawn
+        drawn += 1
+        support, query, class_ids = SINUSOIDS.sample(generator, num_tasks)
+        targets = query.targets.clone()
+        if drawn % period == 0:
+            targets[0] = 1e30
+        return Episode(support, query._replace(targets=targets), class_ids)
+
+    return SINUSOIDS._replace(sample=sample)
+
+
+def test_meta_batch_that_is_not_finite_moves_nothing_and_the_run_goes_on() -> None:
+    told = list(train(PLAN, sinusoid_learner(), with_an_explosion_every(5), SINUSOIDS, CPU))
+    assert [progress.iteration for progress in told if not torch.isfinite(progress.meta_loss)] == list(range(5, 41, 5))
+    assert loss_of(told[-1]) < 0.8 * _initial_loss()
+
+
+def test_run_that_only_meets_such_meta_batches_diverges() -> None:
+    with pytest.raises(TrainingDiverged, match="from iteration 1 on"):
+        run(training=with_an_explosion_every(1))
+
+
+def _initial_loss() -> float:
+    learner = sinusoid_learner()
+    initial = learner.init(torch.Generator().manual_seed(0))
+    return evaluate(learner, initial, validation_batches(PLAN, SINUSOIDS, CPU), PLAN.steps)["loss"].mean
 
 
 def test_score_is_accuracy_where_there_is_one_and_else_minus_the_loss() -> None:
