@@ -65,6 +65,8 @@ def from_bytes(data: bytes) -> Tree:
         return load(data)
     except SafetensorError as error:
         raise ValueError(f"not a safetensors file: {error}") from error
+    except KeyError as error:  # the format has types that the loader has not, such as F4
+        raise ValueError(f"a safetensors file with tensors of type {error.args[0]}, which are not taken") from error
 
 
 def metadata_of(data: bytes) -> dict[str, str]:

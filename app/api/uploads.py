@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from anyio import to_thread
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.types import Message
 
@@ -18,6 +19,7 @@ from innerloop.errors import InvalidRequest, UnsupportedMediaType
 MAX_SPEC_BYTES = 1024 * 1024
 OVERHEAD_BYTES = 1024 * 1024
 """Boundaries, part headers and the spec, beside the bytes of the file itself."""
+UTF8 = (b"utf-8", b"utf8")
 
 
 class Upload(NamedTuple):
@@ -37,6 +39,9 @@ async def uploaded(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise UnsupportedMediaType(f"Content-Type {kind!r} is not taken; send multipart/form-data with file and spec")
+    charset = parse_options_header(request.headers["Content-Type"])[1].get(b"charset", b"utf-8").lower()
+    if charset not in UTF8:  # the parser would read names and spec with whatever codec Python has under that name
+        raise UnsupportedMediaType("the charset of the Content-Type is not UTF-8, in which names and spec are read")
     form = await _capped(request, max_bytes).form(max_files=2, max_fields=2, max_part_size=MAX_SPEC_BYTES)
     try:
         file, spec = _parts(form)

@@ -18,6 +18,9 @@ BOOLEANS = pa.array(["true", "false"])
 SHOWN_CHARS = 60
 
 
+Doubles = npt.NDArray[np.float64]
+
+
 class Place(NamedTuple):
     """Where in a table a piece of a column stands, for messages."""
 
@@ -65,6 +68,25 @@ def target_kind(so_far: TargetKind, cells: pa.Array, is_text: bool) -> TargetKin
             "output to classification where all are names"
         )
     return TargetKind(filename, column, num_rows + len(cells), number, name)
+
+
+def double_column(cells: pa.Array, place: Place) -> Doubles:
+    """Return the cells as float64, which holds a moment to the microsecond; dates are as their numbers."""
+    if pa.types.is_dictionary(cells.type):
+        cells = cells.dictionary_decode()
+    _check_filled(cells, place)
+    if _is_text_type(cells.type):
+        cells = _read_numbers(cells, place)
+    elif pa.types.is_temporal(cells.type):
+        cells = cells.cast(pa.int32() if pa.types.is_date32(cells.type) else pa.int64())
+    elif not _is_number_type(cells.type):
+        raise InvalidDataset(f"{place.filename}, column {place.column!r} is of type {cells.type}; numbers are expected")
+    doubles: Doubles = cells.to_numpy(zero_copy_only=False).astype(np.float64)
+    if not np.isfinite(doubles).all():
+        raise InvalidDataset(
+            f"{place.row(int(np.isfinite(doubles).argmin()))} is not finite; rows cannot be sorted by it"
+        )
+    return doubles
 
 
 def number_column(cells: pa.Array, place: Place, is_text: bool) -> Floats:

@@ -37,6 +37,15 @@ class Contents(NamedTuple):
     input_names: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
 
+    def in_order(self, order: npt.NDArray[np.intp]) -> "Contents":
+        """Return the same with its rows in another order; classes and groups keep their numbers."""
+        targets, groups = self.targets, self.groups
+        return self._replace(
+            inputs=self.inputs[order],
+            targets=targets._replace(codes=targets.codes[order]) if isinstance(targets, Names) else targets[order],
+            groups=groups._replace(codes=groups.codes[order]) if groups else None,
+        )
+
 
 def dataset_from(spec: DatasetSpec, contents: Contents) -> Dataset:
     """Return the data set with its split; InvalidDataset when it has too few classes or groups for one."""

@@ -1,6 +1,7 @@
 """Arrays as numpy.savez writes them, read from bounded bytes: never unpickled, never larger than their headers."""
 
 import math
+import tokenize
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,19 @@ from app.datasets.arrays import ArrayFile, Header
 from innerloop.errors import InvalidDataset
 
 CHUNK_BYTES = 1 << 20
+MAX_DIMENSIONS = 32
+LAST_CHARACTER = 0x10FFFF
+NO_HEADER = (
+    ValueError,
+    TypeError,
+    SyntaxError,
+    UnicodeError,
+    tokenize.TokenError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
+"""What numpy raises for a header that is none; it reads one as Python reads its source, the last two included."""
 
 
 def array_file_of(members: Sequence[Member]) -> ArrayFile:
@@ -34,12 +48,14 @@ def _read_header(file: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype[
         if read is None:
             raise ValueError(f"version {version} of the format")
         shape, fortran, dtype = read(file)
-    except (ValueError, TypeError, SyntaxError, UnicodeError) as error:
-        raise InvalidDataset(f"{name} is no array as numpy writes it: {str(error)[:200]}") from error
+    except NO_HEADER as error:
+        raise InvalidDataset(f"{name} is no array as numpy writes it; its header cannot be read") from error
     if dtype.hasobject:
         raise InvalidDataset(f"{name} holds Python objects, which are pickled and not taken; store numbers or strings")
-    if any(length < 0 for length in shape):
-        raise InvalidDataset(f"{name} is no array as numpy writes it: shape {shape}")
+    if len(shape) > MAX_DIMENSIONS or any(type(length) is not int or not 0 <= length < 2**62 for length in shape):
+        raise InvalidDataset(f"{name} is no array as numpy writes it: shape {str(shape)[:200]}")
+    if not dtype.itemsize:
+        raise InvalidDataset(f"{name} is of type {dtype}, whose entries have no bytes")
     return shape, fortran, dtype
 
 
@@ -55,4 +71,11 @@ def _load(member: Member) -> npt.NDArray[Any]:
             have += num
         if have < wanted or file.read(1):
             raise InvalidDataset(f"{member.name} has not the {wanted} bytes that shape {list(shape)} of {dtype} takes")
+    if dtype.kind == "U":
+        _check_characters(np.frombuffer(data, dtype=np.dtype(np.uint32).newbyteorder(dtype.byteorder)), member.name)
     return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _check_characters(characters: npt.NDArray[np.uint32], name: str) -> None:
+    if characters.size and int(characters.max()) > LAST_CHARACTER:
+        raise InvalidDataset(f"{name} holds a character that is none")

@@ -32,6 +32,9 @@ def _contents(spec: DatasetSpec, path: Path, filename: str, caps: DatasetCaps) -
     if not head:
         raise InvalidDataset(f"{filename} is empty")
     suffix = Path(filename).suffix.lower()
+    is_table = not (head.startswith(ZIP) or suffix in (".zip", ".npz", ".safetensors") or is_safetensors(head))
+    if spec.order_by is not None and not is_table:
+        raise InvalidDataset(f"spec.order_by names a column of a table; {filename} is none: sort its rows beforehand")
     if head.startswith(ZIP) or suffix in (".zip", ".npz"):
         return _of_zip(spec, path, filename, caps)
     if suffix == ".safetensors" or is_safetensors(head):

@@ -7,7 +7,16 @@ import numpy as np
 import pyarrow as pa
 
 from app.datasets.caps import DatasetCaps
-from app.datasets.columns import NameColumn, Place, TargetKind, is_fractional, number_column, target_kind
+from app.datasets.columns import (
+    Doubles,
+    NameColumn,
+    Place,
+    TargetKind,
+    double_column,
+    is_fractional,
+    number_column,
+    target_kind,
+)
 from app.datasets.contents import Contents, Floats, Names
 from innerloop.errors import InvalidDataset
 from innerloop.wire import DatasetSpec
@@ -42,8 +51,11 @@ def contents_of_table(spec: DatasetSpec, table: Table, filename: str, caps: Data
     classes, groups = NameColumn(filename, columns.targets[0]), NameColumn(filename, columns.group or "")
     inputs: list[Floats] = []
     targets: list[Floats] = []
+    keys: list[Doubles] = []
     num_rows = 0
     wanted = [*columns.inputs, *columns.targets, *([columns.group] if columns.group else [])]
+    if spec.order_by is not None and spec.order_by not in wanted:
+        wanted.append(spec.order_by)
     for batch in table.batches(wanted):
         num_rows += batch.num_rows
         caps.check_rows(num_rows, filename)
@@ -57,16 +69,19 @@ def contents_of_table(spec: DatasetSpec, table: Table, filename: str, caps: Data
             targets.append(_numbers(batch, columns.targets, filename, first_row, table.is_text))
         if columns.group:
             groups.add(batch.column(columns.group), first_row)
+        if spec.order_by is not None:
+            keys.append(double_column(batch.column(spec.order_by), Place(filename, spec.order_by, first_row)))
     if not num_rows:
         raise InvalidDataset(f"{filename} has no rows")
     found = _classes(classes.found(), f"{filename}, column {columns.targets[0]!r}") if by_class else _joined(targets)
-    return Contents(
+    contents = Contents(
         inputs=_joined(inputs),
         targets=found,
         groups=groups.found() if columns.group else None,
         input_names=tuple(columns.inputs),
         target_names=tuple(columns.targets),
     )
+    return contents.in_order(np.concatenate(keys).argsort(kind="stable")) if keys else contents
 
 
 def _columns(spec: DatasetSpec, table: Table, filename: str) -> _Columns:
@@ -83,6 +98,8 @@ def _columns(spec: DatasetSpec, table: Table, filename: str) -> _Columns:
         raise InvalidDataset(
             f"spec.group names no column; the task of a row is in one of {filename}: {_shown(table.names)}"
         )
+    if spec.order_by is not None and spec.order_by not in table.names:
+        raise InvalidDataset(f"spec.order_by: {filename} has no column {spec.order_by!r}; it has {_shown(table.names)}")
     others = [name for name in table.names if name not in targets and name != spec.group]
     columns = _Columns(_listed(spec.inputs) or others, targets, spec.group)
     _check_uses(columns, table, filename)

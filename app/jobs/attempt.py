@@ -16,7 +16,7 @@ from app.jobs.options import WorkerOptions
 from app.jobs.process import Child, ChildDied
 from app.jobs.promotion import same_schema
 from app.store import ActiveVersionChanged, Claim, Job, ModelVersion, Store
-from innerloop.errors import ModelNotFound, StoreFull, StoreUnavailable
+from innerloop.errors import ModelNotFound, StoreFull, StoreUnavailable, VersionNotFound
 
 TICK_SECONDS = 0.1
 EVENT_SHARE = 0.01
@@ -121,7 +121,7 @@ class Attempt:
             self._cancelled |= self._store.renew_lease(
                 self._claim, now=self._clock(), lease_seconds=self._options.lease_seconds
             )
-        except StoreUnavailable as error:  # it may be back before the lease runs out; if not, the fence holds
+        except (StoreUnavailable, StoreFull) as error:  # it may be back in time; if not, the fence holds
             log.warning("the lease could not be renewed", job=self._job.job_id, reason=error.detail)
         self._next_renewal = moment + self._options.poll_seconds
 
@@ -169,26 +169,34 @@ class Attempt:
         return self._store.end_job(self._claim, "failed", error, now=self._clock())
 
     def _finished(self, child: Child, card: Card, weights: bytes) -> Job:
-        """Store the version, active if it may be, and end the job, all in one; LeaseLost changes nothing."""
+        """Complete the job; again when another version is active now, and when the store is away or full."""
         while True:
-            active = self._active_version()
-            promote, found = self._is_to_be_promoted(child, card, active)
-            metrics = {**card.metrics, "promotion": found} if found else card.metrics
-            files = ModelFiles(card.model_copy(update={"metrics": metrics}), weights)
             try:
-                job, version = self._store.complete_job(
-                    self._claim,
-                    card.name,
-                    files.card.model_dump(mode="json"),
-                    files.packed(),
-                    promote=promote,
-                    expected_active=active.version if active else None,
-                    now=self._clock(),
-                )
-            except ActiveVersionChanged:
+                return self._completed(child, card, weights)
+            except (ActiveVersionChanged, ModelNotFound, VersionNotFound):  # the last two: deleted since it was found
                 continue
-            log.info("job succeeded", job=job.job_id, model=card.name, version=version.version, active=promote)
-            return job
+            except (StoreUnavailable, StoreFull) as error:
+                log.warning("the model could not be stored", job=self._job.job_id, reason=error.detail)
+                time.sleep(TICK_SECONDS)
+                self._tend(child)
+
+    def _completed(self, child: Child, card: Card, weights: bytes) -> Job:
+        """Store the version, active if it may be, and end the job, all in one; LeaseLost changes nothing."""
+        active = self._active_version()
+        promote, found = self._is_to_be_promoted(child, card, active)
+        metrics = {**card.metrics, "promotion": found} if found else card.metrics
+        files = ModelFiles(card.model_copy(update={"metrics": metrics}), weights)
+        job, version = self._store.complete_job(
+            self._claim,
+            card.name,
+            files.card.model_dump(mode="json"),
+            files.packed(),
+            promote=promote,
+            expected_active=active.version if active else None,
+            now=self._clock(),
+        )
+        log.info("job succeeded", job=job.job_id, model=card.name, version=version.version, active=promote)
+        return job
 
     def _active_version(self) -> ModelVersion | None:
         try:

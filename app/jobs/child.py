@@ -8,6 +8,7 @@ end of its input is the only one it works for.
 
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -58,6 +59,8 @@ def main() -> None:
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not end up between the frames
     os.nice(NICENESS)
+    for sent_to_all in (signal.SIGINT, signal.SIGTERM):  # by a terminal, by systemd: the parent says when to stop
+        signal.signal(sent_to_all, signal.SIG_IGN)
     assignment = _assignment(source)
     if assignment is None:
         return

@@ -13,6 +13,9 @@ COMMAND = (sys.executable, "-c", "from app.jobs.child import main; main()")
 """Spawned and not forked: a device context does not survive a fork, nor do a server's threads."""
 END_SECONDS = 5.0
 """How long a process may take to end after its last word."""
+JOIN_SECONDS = 0.01
+FRAMES_AHEAD = 2
+"""What has been read and not been taken: a child that is faster than the store waits, and fills no memory."""
 
 
 class Child:
@@ -20,9 +23,15 @@ class Child:
 
     def __init__(self, threads: int) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        self._process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self._process = subprocess.Popen(
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            process_group=0,  # Ctrl-C is for this process, which asks the child for a checkpoint
+        )
         self._told: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-        self._frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._frames: queue.Queue[Frame | None] = queue.Queue(FRAMES_AHEAD)
         self._threads = [
             threading.Thread(target=work, name=f"training-child-{work.__name__.strip('_')}", daemon=True)
             for work in (self._write, self._read)
@@ -59,7 +68,10 @@ class Child:
         self._process.wait()
         self._told.put(None)
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():  # the reader may wait until somebody takes what it has
+                with contextlib.suppress(queue.Empty):
+                    self._frames.get_nowait()
+                thread.join(JOIN_SECONDS)
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             with contextlib.suppress(BrokenPipeError):

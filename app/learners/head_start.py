@@ -1,4 +1,4 @@
-"""Where a task's head starts: a leaf of the initialisation, or the means of the task's classes."""
+"""What a task's head takes from its rows at once, without a step: class means, or the intercept that fits best."""
 
 import math
 
@@ -36,3 +36,14 @@ def class_means_head(
     means_NF = member_SN.T @ features_SF / count_N1
     scale = log_scale.exp()
     return {"head.weight": 2.0 * scale * means_NF, "head.bias": -scale * means_NF.square().sum(dim=1)}
+
+
+def fitted_intercept(
+    outputs_SD: Float[Tensor, "S D"], targets_SD: Float[Tensor, "S D"], weights_S: Float[Tensor, "S"]
+) -> Float[Tensor, "D"]:
+    """Return the intercept that makes the squared error of these rows least: their mean residual.
+
+    A level is a direction with far more curvature than any slope, so that steps short enough for it are too short for
+    the rest; solving for it leaves the steps to what is hard. 0 when no row counts.
+    """
+    return weights_S.to(outputs_SD.dtype) @ (targets_SD - outputs_SD)

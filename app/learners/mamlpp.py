@@ -8,7 +8,10 @@ annealing, per-layer per-step rates; the cosine schedule of the outer rate is th
 - A rate belongs to a tensor, theirs to a layer (its weight and bias together).
 - The weights of the steps fall linearly from 1/steps to 0 over `multi_step_share` of meta-training, the last one's
   rises to 1; their code stops at 0.03/steps and then drops to 0.
-- Shares of meta-training take the place of numbers of epochs: 0.1 for their 15 of 150, 1/3 for their 50 of 150.
+- Shares of meta-training take the place of numbers of epochs. Theirs are 0.1 (15 of 150) for the multi-step loss, as
+  here, and 1/3 (50 of 150) for first order, which has to be asked for here: on the sinusoid, whose inner steps are
+  long, rates learned from first-order gradients made a run diverge before iteration 9000 that without them ended at
+  an error of 0.009.
 """
 
 from typing import Annotated, Literal
@@ -39,7 +42,7 @@ class MamlppOptions(GradientOptions):
     steps: Annotated[int, Field(ge=1, le=100)] = 5
     rates: Rates = "per_step"
     multi_step_share: Share = 0.1
-    first_order_share: Share = 1 / 3
+    first_order_share: Share = 0.0
 
 
 def mamlpp(options: MamlppOptions, network: Network, loss: Loss, num_train_classes: int) -> Learner:

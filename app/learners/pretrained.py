@@ -26,6 +26,7 @@ class PretrainedOptions(GradientOptions):
 
     kind: Literal["pretrained"] = "pretrained"
     rates: Literal["fixed"] = "fixed"
+    head: Literal["learned", "class_means"] = "learned"
 
 
 def pretrained(options: PretrainedOptions, network: Network, loss: Loss, num_train_classes: int) -> Learner:

@@ -16,8 +16,10 @@ from app.networks.network import Network
 
 
 class MlpOptions(BaseModel):
-    """`{"kind": "mlp", "hidden": [40, 40], "norm": "none"}`.
+    """`{"kind": "mlp", "hidden": [40, 40], "norm": "none", "columns": [0, 2]}`.
 
+    `columns` are the numbers of an input that the network reads, all if absent: one that tells tasks apart in training
+    but says nothing of new ones is better left unread, and callers need not know.
     `norm`: "layer" normalises each row's features before each ReLU (Ba et al. 2016), with learned scale and shift.
     """
 
@@ -28,11 +30,14 @@ class MlpOptions(BaseModel):
         40,
     ]
     norm: Literal["none", "layer"] = "none"
+    columns: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
 
 
 def mlp(options: MlpOptions, input_shape: tuple[int, ...], num_outputs: int) -> Network:
-    """Return a perceptron over flattened inputs."""
-    sizes = [math.prod(input_shape), *options.hidden]
+    """Return a perceptron over flattened inputs; ValueError for a column that they do not have, or have twice."""
+    columns = options.columns
+    _check_columns(columns, math.prod(input_shape))
+    sizes = [math.prod(input_shape) if columns is None else len(columns), *options.hidden]
     layers = list(enumerate(itertools.pairwise(sizes)))
 
     def init(generator: torch.Generator) -> Tree:
@@ -49,6 +54,8 @@ def mlp(options: MlpOptions, input_shape: tuple[int, ...], num_outputs: int) -> 
 
     def features(params: Tree, inputs_R: Float[Tensor, "R ..."]) -> Float[Tensor, "R F"]:
         hidden_RF = inputs_R.flatten(1)
+        if columns is not None:
+            hidden_RF = torch.stack([hidden_RF[:, column] for column in columns], dim=1)
         for i, _ in layers:
             hidden_RF = functional.linear(hidden_RF, params[f"body.{i}.weight"], params[f"body.{i}.bias"])
             if options.norm == "layer":
@@ -59,3 +66,8 @@ def mlp(options: MlpOptions, input_shape: tuple[int, ...], num_outputs: int) -> 
         return hidden_RF
 
     return Network(init, features, input_shape, sizes[-1], num_outputs)
+
+
+def _check_columns(columns: list[int] | None, num_inputs: int) -> None:
+    if columns is not None and (max(columns) >= num_inputs or len(set(columns)) < len(columns)):
+        raise ValueError(f"columns {columns} must be different ones of the {num_inputs} numbers of an input, from 0 on")

@@ -43,6 +43,7 @@ class DatasetSpec(Request):
     inputs: _Name | Annotated[list[_Name], Field(min_length=1)] | None = None
     targets: _Name | Annotated[list[_Name], Field(min_length=1)] | None = None
     group: _Name | None = Field(None, description="Grouped: the task of a row; labelled: its class's super-class")
+    order_by: _Name | None = Field(None, description="Of a table: a column of numbers that its rows are sorted by")
     output: Literal["regression", "classification"] | None = Field(None, description="Else what the targets call for")
     picture_size: int | None = Field(28, ge=8, le=256, description="Pixels a side that pictures are scaled to")
     split: SplitSpec = Field(default_factory=SplitSpec)

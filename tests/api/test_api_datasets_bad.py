@@ -355,3 +355,12 @@ def test_data_within_the_caps_is_taken(small: Service) -> None:
 
 def test_a_body_that_is_json_is_not_a_data_set(http: httpx.Client) -> None:
     problem_of(http.post("/datasets", content=b"{}", headers=JSON), 415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "utf-7", "unicode_escape", "utf-16"])
+def test_text_that_is_not_utf8_is_refused(http: httpx.Client, charset: str) -> None:
+    """Python has codecs of these names: some refuse all, some make halves of characters that no answer can hold."""
+    parts = {"file": b'form-data; name="file"; filename="\\ud800.csv"', "spec": b'form-data; name="spec"'}
+    body = b"".join(b"--x\r\nContent-Disposition: " + part + b"\r\n\r\n+2AA-\r\n" for part in parts.values()) + b"--x--"
+    kind = f"multipart/form-data; boundary=x; charset={charset}"
+    problem_of(http.post("/datasets", content=body, headers={"Content-Type": kind}), 415, "unsupported-media-type")

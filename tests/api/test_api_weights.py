@@ -228,6 +228,9 @@ NO_SAFETENSORS = {
     "a huge header": (2**40).to_bytes(8, "little") + b"{}",
     "no JSON in the header": (4).to_bytes(8, "little") + b"nope",
     "a header of another kind": (2).to_bytes(8, "little") + b"[]",
+    "a type that torch has not": (54).to_bytes(8, "little")
+    + b'{"a":{"dtype":"F4","shape":[8],"data_offsets":[0,4]}}  '[:54]
+    + bytes(4),
 }
 
 

@@ -1,4 +1,5 @@
 import io
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -232,6 +233,35 @@ def test_array_with_damaged_bytes_is_refused_by_name(tmp_path: Path) -> None:
 def test_npy_file_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset, match=r"inputs\.npy is no array as numpy writes it"):
         read(zip_of(tmp_path, {"inputs.npy": b"no array"}, "rows.npz"), GROUPED)
+
+
+HEADER = "{'descr': '%s', 'fortran_order': False, 'shape': %s}"
+HOSTILE_HEADERS = {
+    "brackets that stay open": "{'descr': (((",
+    "a string that stays open": "{'descr': '''",
+    "nine thousand signs": "-" * 9000 + "1",
+    "nine thousand brackets": "(" * 9000,
+    "an expression": "{'descr': '<f4', 'fortran_order': False, 'shape': (12, 10**3)}",
+    "a length beyond 64 bits": HEADER % ("<f4", f"(12, 0, {10**30})"),
+    "a truth as a length": HEADER % ("<f4", "(12, True)"),
+    "too many dimensions": HEADER % ("<f4", f"(12, {'1, ' * 70})"),
+    "strings of no length": HEADER % ("<U0", "(12,)"),
+    "bytes of no length": HEADER % ("|S0", "(12,)"),
+    "characters that are none": HEADER % ("<U1", "(12,)"),
+    "characters the other way round that are none": HEADER % (">U1", "(12,)"),
+}
+
+
+@pytest.mark.parametrize("header", HOSTILE_HEADERS.values(), ids=HOSTILE_HEADERS.keys())
+def test_hostile_npy_header_is_refused_by_name(header: str, tmp_path: Path) -> None:
+    data = b"\x93NUMPY\1\0" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n" + b"\x7f" * 48
+    labels = np.arange(12) % 4
+    path = npz_of(tmp_path, inputs=np.zeros((12, 2), dtype=np.float32), groups=labels)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("targets.npy", data)
+    with pytest.raises(InvalidDataset, match=r"targets\.npy") as refused:
+        read(path, {**GROUPED, "output": "classification"})
+    assert " at 0x" not in refused.value.detail
 
 
 @pytest.mark.parametrize("data", [b"\x93NUMPY\x01\x00v\x00", b"\x1f\x8b\x08\x00", b"\x00\x01\x02\x03" * 9, b""])

@@ -1,6 +1,7 @@
 """The executor: adaptation watched by step, predictions that are finite, judging before and after."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from innerloop.errors import Diverged, NonFiniteOutputs
 CPU = torch.device("cpu")
 
 
-def model_of_kind(output: str, learner: dict[str, object] | None = None) -> Model:
+def model_of_kind(output: str, learner: dict[str, object] | None = None, **fields: Any) -> Model:
     classes = output == "classification"
     card = Card(
         name="toy",
@@ -28,7 +29,7 @@ def model_of_kind(output: str, learner: dict[str, object] | None = None) -> Mode
         num_train_classes=9 if classes else 0,
         default_steps=2,
         max_steps=100,
-    )
+    ).model_copy(update=fields)
     made = learner_of(card)
     return Model(card, made, made.init(torch.Generator().manual_seed(0)))
 
@@ -80,6 +81,33 @@ def test_probabilities_of_absent_classes_are_zero() -> None:
     probabilities = executor.predict(model, adapted.task_params, torch.randn(5, 2), device=CPU)
     assert torch.equal(probabilities[:, 2], torch.zeros(5))
     assert torch.allclose(probabilities.sum(1), torch.ones(5))
+
+
+def test_probabilities_are_those_of_the_models_loss() -> None:
+    model = model_of_kind("classification", loss="binary_cross_entropy")
+    support = Support(torch.randn(4, 2), torch.tensor([0, 1, 0, 1]), torch.ones(4).bool(), torch.ones(3).bool())
+    adapted = executor.adapt(model, support, 1, 1.0, keep_best=False, device=CPU)
+    inputs = torch.randn(5, 2)
+    sigmoids = model.learner.predict(model.meta, adapted.task_params, inputs).sigmoid()
+    expected = sigmoids / sigmoids.sum(1, keepdim=True)
+    assert torch.allclose(executor.predict(model, adapted.task_params, inputs, device=CPU), expected)
+
+
+def test_model_that_scales_is_judged_in_the_callers_units() -> None:
+    model = model_of_kind("regression", scales_inputs=True, scales_targets=True)
+    fixed = {
+        **model.meta.fixed,
+        "scaling.targets.mean": torch.tensor([300.0]),
+        "scaling.targets.std": torch.tensor([50.0]),
+    }
+    model = model._replace(meta=model.meta._replace(fixed=fixed))
+    support = regression_support(50.0)
+    support = support._replace(targets=support.targets + 300.0)
+    adapted = executor.adapt(model, support, 20, 1.0, keep_best=False, device=CPU)
+    outputs = executor.predict(model, adapted.task_params, support.inputs, device=CPU)
+    judged = executor.judge(model, support, adapted.task_params, Query(*support[:3]), device=CPU)
+    assert judged.after["loss"] == pytest.approx(float((outputs - support.targets).square().mean()), rel=1e-4)
+    assert judged.after["loss"] == pytest.approx(adapted.support_loss[-1], rel=1e-4)
 
 
 def test_outputs_out_of_reach_name_their_row() -> None:

@@ -1,12 +1,12 @@
 """The training child over real pipes: what it is told, what it tells, and how it ends."""
 
+import contextlib
 import io
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -37,7 +37,7 @@ def job(**fields: Any) -> Frame:
     return Frame("job", {**head, "request": {**REQUEST, **fields}})
 
 
-@contextmanager
+@contextlib.contextmanager
 def child(*frames: Frame) -> Iterator[Child]:
     """Start a child and tell it `frames`."""
     running = Child(threads=1)
@@ -143,7 +143,7 @@ def test_job_that_diverges_fails_with_the_iteration() -> None:
     with child(job(**wild, iterations=500, validate_every=500), BEGIN) as running:
         last = said(running, "failed", "finished")[-1]
     assert (last.kind, last.head["code"]) == ("failed", "training-diverged")
-    assert "at iteration " in last.head["detail"]
+    assert "iteration " in last.head["detail"]
 
 
 def test_job_that_cannot_be_planned_fails_with_the_field() -> None:
@@ -203,3 +203,27 @@ def test_telling_a_child_that_does_not_listen_yet_does_not_wait_for_it() -> None
         running.send(Frame("dataset", {"name": "large"}, bytes(4 << 20)), job(), BEGIN)
         assert time.monotonic() - began < 1.0
         assert running.next_frame(0.1) is None
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
+def test_signal_that_everybody_gets_is_left_to_the_parent(sig: signal.Signals) -> None:
+    """Ctrl-C goes to a terminal's whole group, systemd's SIGTERM to all; the checkpoint must still be written."""
+    with child(job(iterations=100_000, validate_every=100_000), BEGIN) as running:
+        said(running, "progress")
+        assert os.getpgid(running.pid) != os.getpgrp()
+        os.kill(running.pid, sig)
+        said(running, "progress")
+        running.send(Frame("stop", {}))
+        assert [frame.kind for frame in said(running, "stopped")][-2:] == ["checkpoint", "stopped"]
+
+
+def test_child_that_nobody_listens_to_fills_no_memory() -> None:
+    wide = {"network": {"kind": "mlp", "hidden": [128, 128]}}  # its checkpoints are larger than the pipe
+    with child(job(**wide, iterations=100_000, validate_every=1), BEGIN) as running:
+        frames = said(running, "checkpoint")
+        time.sleep(3.0)
+        os.kill(running.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildDied):
+            while (frame := running.next_frame(10.0)) is not None:
+                frames.append(frame)
+    assert len(of_kind(frames, "checkpoint")) <= 4

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from app.card import Card
-from app.episode import Episode, MetaParams
+from app.episode import Episode, MetaParams, Settings, Support, TaskParams, Trace, Tree
 from app.jobs.plan import planned_run
 from app.jobs.promotion import PROMOTION_SEED, Comparison, compare, same_schema
 from app.learners.model import Model
@@ -16,18 +16,13 @@ from app.training.meta_step import meta_gradient
 from innerloop.wire import Limits, MetaTrainRequest
 
 CPU = torch.device("cpu")
-PLANNED = planned_run(
-    MetaTrainRequest.model_validate(
-        {
-            "name": "waves",
-            "learner": {"kind": "maml", "steps": 2, "learning_rate": 0.01},
-            "network": {"kind": "mlp", "hidden": [16]},
-            "tasks": {"kind": "sinusoid", "shots": 5, "queries": 5},
-        }
-    ),
-    {},
-    Limits(),
-)
+REQUEST = {
+    "name": "waves",
+    "learner": {"kind": "maml", "steps": 2, "learning_rate": 0.01},
+    "network": {"kind": "mlp", "hidden": [16]},
+    "tasks": {"kind": "sinusoid", "shots": 5, "queries": 5},
+}
+PLANNED = planned_run(MetaTrainRequest.model_validate(REQUEST), {}, Limits())
 FRESH = PLANNED.learner.init(torch.Generator().manual_seed(0))
 FEW = 120
 
@@ -145,3 +140,31 @@ def test_another_input_or_output_is_another_schema(change: dict[str, object]) ->
 def test_learner_network_and_numbers_do_not_matter_to_callers() -> None:
     changes = {"learner": {"kind": "anil"}, "network": {"kind": "mlp", "hidden": [4]}, "default_steps": 9, "name": "b"}
     assert same_schema(PLANNED.card, PLANNED.card.model_copy(update=changes))
+
+
+def test_versions_of_different_losses_are_judged_by_the_candidates() -> None:
+    """By its own loss, an untrained Huber model had the smaller numbers than a trained one of squared errors."""
+    request = MetaTrainRequest.model_validate({**REQUEST, "loss": "huber"})
+    huber = planned_run(request, {}, Limits())
+
+    def fresh(steps: int) -> Model:
+        return Model(huber.card.model_copy(update={"default_steps": steps}), huber.learner, FRESH)
+
+    lost = compare(fresh(2), model(BETTER), huber.validation, CPU, FEW)
+    assert lost.difference + lost.interval < 0
+    same = compare(fresh(0), model(FRESH, steps=0), huber.validation, CPU, FEW)
+    assert (same.difference, same.better) == (0.0, False)
+
+
+def test_versions_are_on_the_device_of_the_tasks() -> None:
+    """A finished run's weights are on the CPU; `meta` stands for a GPU here, as far as adapting."""
+    seen: list[tuple[str, str]] = []
+
+    def adapt(meta: MetaParams, support: Support, settings: Settings, noise: Tree) -> tuple[TaskParams, Trace]:
+        seen.append((support.inputs.device.type, meta.trained["head.bias"].device.type))
+        raise InterruptedError
+
+    spy = Model(model(FRESH).card, PLANNED.learner._replace(adapt=adapt), FRESH)
+    with pytest.raises(InterruptedError):
+        compare(spy, spy, PLANNED.validation, torch.device("meta"), 2)
+    assert seen == [("meta", "meta")]

@@ -35,6 +35,9 @@ class Variant(NamedTuple):
     adapts_in_training: bool = True
     """Whether the meta-loss is that of adapted parameters."""
     only_classes: bool = False
+    only_squared: bool = False
+    solves: bool = False
+    """Whether a leaf is solved for from those that moved."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +108,20 @@ ANNEALED = {"multi_step_share": 1.0, "first_order_share": 0.25}  # all steps wei
 VARIANTS = (
     *_gradient_variants({"kind": "maml", **COMMON}, ALL),
     *_gradient_variants({"kind": "anil", **COMMON, **HEAD_RATE}, HEAD),
+    Variant(
+        "anil-fitted-intercept",
+        {"kind": "anil", **COMMON, **HEAD_RATE, "head": "fitted_intercept", "normalised": True},
+        HEAD,
+        only_squared=True,
+        solves=True,
+    ),
+    Variant(
+        "maml-fitted-intercept",
+        {"kind": "maml", **COMMON, "head": "fitted_intercept", "rates": "per_step"},
+        ALL,
+        only_squared=True,
+        solves=True,
+    ),
     Variant("boil", {"kind": "boil", **COMMON}, BODY),
     Variant("boil-first-order", {"kind": "boil", **COMMON, "first_order": True}, BODY, "first_order"),
     Variant("boil-learned-rates", {"kind": "boil", **COMMON, "rates": "per_step"}, BODY),
@@ -113,7 +130,7 @@ VARIANTS = (
     _class_means("meta_sgd"),
     Variant("mamlpp", {"kind": "mamlpp", **COMMON, **ANNEALED}, ALL),
     _class_means("mamlpp", **ANNEALED),
-    Variant("reptile", {"kind": "reptile", **COMMON, "minibatches": 2}, ALL, "surrogate"),
+    Variant("reptile", {"kind": "reptile", **COMMON, "learning_rate": 0.05, "minibatches": 2}, ALL, "surrogate"),
     Variant("pretrained", {"kind": "pretrained", **COMMON}, ALL, adapts_in_training=False),
     Variant(
         "pretrained-class-means",
@@ -129,7 +146,8 @@ def _goes_with(variant: Variant, toy: Toy) -> bool:
     """Tell whether a variant is tried on a toy."""
     is_first = variant == next(other for other in VARIANTS if other.options["kind"] == variant.options["kind"])
     for_classes = LOSSES[toy.loss].output_kind == "classification"
-    return (toy.for_all or is_first) and (for_classes or not variant.only_classes)
+    fits = (for_classes or not variant.only_classes) and (toy.loss == "squared" or not variant.only_squared)
+    return (toy.for_all or is_first) and fits
 
 
 CASES = [Case(variant, toy) for variant in VARIANTS for toy in TOYS if _goes_with(variant, toy)]

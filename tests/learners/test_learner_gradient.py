@@ -23,7 +23,9 @@ HALVES = [case for case in CASES if case.variant.gradient != "surrogate" and cas
 """Those whose meta-gradient has a first-order half that can be had alone."""
 without_second_derivatives = pytest.mark.parametrize("case", HALVES, ids=str)
 at_fixed_rates = pytest.mark.parametrize(
-    "case", [case for case in HALVES if not case.learner().traits.learned_rates], ids=str
+    "case",
+    [case for case in HALVES if not case.learner().traits.learned_rates and not case.variant.solves],
+    ids=str,
 )
 first_order = pytest.mark.parametrize(
     "case", [case for case in CASES if case.variant.gradient == "first_order"], ids=str

@@ -31,6 +31,7 @@ CASES = [
     Case("mlp", {"kind": "mlp"}, (4,)),
     Case("mlp on one number", {"kind": "mlp", "hidden": [7]}, (1,)),
     Case("mlp on pictures", {"kind": "mlp", "hidden": [6, 5, 4]}, (3, 4, 5)),
+    Case("mlp with norms", {"kind": "mlp", "hidden": [6, 5], "norm": "layer"}, (4,)),
     Case("conv4", {"kind": "conv4", "filters": 8, "groups": 2}, (1, 28, 28)),
     Case("conv4 in colour, not square", {"kind": "conv4", "filters": 6, "groups": 3}, (3, 17, 9)),
     Case("conv4 either polarity", {"kind": "conv4", "filters": 8, "groups": 1, "rare_tone_is_ink": True}, (1, 16, 16)),

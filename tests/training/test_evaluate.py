@@ -58,3 +58,11 @@ def test_evaluation_keeps_no_graph() -> None:
     episodes = SINUSOIDS.sample(torch.Generator().manual_seed(1), 2)
     metrics = task_metrics(LEARNER, META._replace(trained=trained), episodes, 1)
     assert not any(values.requires_grad for values in metrics.values())
+
+
+def test_metrics_are_the_learners_own() -> None:
+    learner = LEARNER._replace(metrics=lambda meta, outputs, query: {"largest": outputs.amax()})
+    episodes = SINUSOIDS.sample(torch.Generator().manual_seed(1), 3)
+    found = task_metrics(learner, META, episodes, steps=0)
+    assert found.keys() == {"largest"}
+    assert found["largest"].shape == (3,)

@@ -56,3 +56,19 @@ def test_meta_params_are_left_as_they_were() -> None:
         assert torch.equal(leaf, again.trained[name])
         assert leaf.grad is None
         assert not leaf.requires_grad
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_meta_loss_is_told_whether_to_leave_out_second_derivatives(first_order: bool) -> None:
+    told = []
+
+    def meta_loss(
+        meta: MetaParams, episode: Episode, settings: Settings, noise: Tree, progress: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        told.append(settings.first_order)
+        return meta.trained["x"] + 0 * progress, {}
+
+    learner = learner_of_progress()._replace(meta_loss=meta_loss)
+    meta = learner.init(torch.Generator())
+    meta_gradient(learner, meta, EPISODES, 1, torch.tensor(0.5), first_order=first_order)
+    assert told == [first_order]
