@@ -13,7 +13,7 @@ from app.store import JobEvent
 from innerloop.errors import BadRequest
 
 MEDIA_TYPE = "text/event-stream"
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 15.0
 """A comment is sent after so much silence, so that nobody in between closes the connection."""
 EVENTS_AT_ONCE = 500
@@ -22,7 +22,7 @@ MAX_EVENT_ID = 2**31 - 1
 
 def last_event_id(text: str | None) -> int:
     """Return the id that a client saw last, 0 for none; BadRequest for one that no event has."""
-    if text is None:
+    if not text:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= MAX_EVENT_ID):
         raise BadRequest(f"Last-Event-ID is {text[:32]!r}; the `id` of an event of this job is expected")
@@ -31,11 +31,9 @@ def last_event_id(text: str | None) -> int:
 
 async def event_stream(context: Context, tenant: str, job_id: str, after: int) -> AsyncIterator[str]:
     """Yield each event after `after` until the job has ended and all were told, or the service drains."""
-    spoke = time.monotonic()
+    spoke, ended = time.monotonic(), False
     while True:
-        draining = context.draining
-        # The job first: what it ended with was stored together with its end.
-        job = await to_thread.run_sync(context.store.job, tenant, job_id)
+        last_look = ended or context.draining
         events = await to_thread.run_sync(
             lambda after: context.store.job_events(tenant, job_id, after=after, limit=EVENTS_AT_ONCE), after
         )
@@ -43,9 +41,14 @@ async def event_stream(context: Context, tenant: str, job_id: str, after: int) -
             after, spoke = event.event_id, time.monotonic()
             yield _text(event)
         if events:
+            ended = False
             continue
-        if draining or job.status in ENDED:
+        if last_look:
             return
+        # What a job ended with was stored together with its end: one more look, and nothing is missed.
+        ended = (await to_thread.run_sync(context.store.job, tenant, job_id)).status in ENDED
+        if ended:
+            continue
         if time.monotonic() - spoke > KEEP_ALIVE_SECONDS:
             spoke = time.monotonic()
             yield ": still here\n\n"

@@ -43,6 +43,7 @@ def serve() -> None:
     settings = read_settings()
     configure_logging(settings.log_format, settings.log_level)
     logging.basicConfig(level=logging.WARNING)
+    _check_address(settings)
     try:
         context = make_context(settings)
     except (InnerloopError, ValueError) as error:
@@ -52,6 +53,19 @@ def serve() -> None:
     server.run()
     if not server.started:
         raise typer.Exit(1)
+
+
+def _check_address(settings: Settings) -> None:
+    """End with status 1 and a line when the address cannot be listened on: before anything was loaded."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        typer.echo(f"error: cannot listen on {where}: {error.strerror}; choose another by PORT or HOST", err=True)
+        raise typer.Exit(1) from error
 
 
 class DrainingServer(uvicorn.Server):

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 from types import FrameType
 from typing import Annotated
 
@@ -36,7 +37,8 @@ def worker(
         raise typer.Exit(1) from error
 
     def stop(sig: int, frame: FrameType | None) -> None:
-        jobs.stop()
+        # Not here: the thread that is interrupted may hold the lock that stopping takes.
+        threading.Thread(target=jobs.stop).start()
 
     for sig in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sig, stop)

@@ -85,11 +85,15 @@ class Attempt:
 
     def _follow(self, child: Child) -> Job:
         """Take what the child tells until one of its last words; keep the lease meanwhile."""
+        heard = time.monotonic()
         while True:
             self._tend(child)
             frame = child.next_frame(TICK_SECONDS)
             if frame is None:
+                if time.monotonic() - heard > self._options.silence_seconds:
+                    raise ChildDied(f"it said nothing for {self._options.silence_seconds} seconds")
                 continue
+            heard = time.monotonic()
             if frame.kind == "progress":
                 self._report(frame.head)
             elif frame.kind == "checkpoint":
@@ -171,6 +175,9 @@ class Attempt:
     def _finished(self, child: Child, card: Card, weights: bytes) -> Job:
         """Complete the job; again when another version is active now, and when the store is away or full."""
         while True:
+            self._renew(time.monotonic())
+            if self._cancelled:
+                return self._left(crashed=False)
             try:
                 return self._completed(child, card, weights)
             except (ActiveVersionChanged, ModelNotFound, VersionNotFound):  # the last two: deleted since it was found

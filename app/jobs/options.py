@@ -18,6 +18,9 @@ class WorkerOptions:
     stop_seconds: float = 10.0
     """How long a child may take to write its last checkpoint when it is told to stop."""
 
+    silence_seconds: float = 1800.0
+    """How long a child may say nothing, in one iteration or while it makes its card, before it is taken for hung."""
+
     @property
     def lease_seconds(self) -> float:
         """How long a job stays with a worker that says nothing."""

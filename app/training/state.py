@@ -68,7 +68,7 @@ def state_of(data: bytes) -> RunState:
             best_score=float.fromhex(numbers["best_score"]),
             best_iteration=numbers["best_iteration"],
             stale=numbers["stale"],
-            lost=numbers["lost"],
+            lost=numbers.get("lost", 0),  # a checkpoint of before it was counted has none
         )
     except KeyError as error:
         raise ValueError(f"these bytes hold no state of a run: {error} is missing") from error

@@ -109,9 +109,7 @@ def test_nothing_more_to_come_is_204(http: httpx.Client, done: JobInfo, recorded
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-@pytest.mark.parametrize(
-    "value", ["", "x", "-1", "1.5", "1e3", "0x1", "1 2", "²", "9" * 11, "2147483648", "1,2", "null"]
-)
+@pytest.mark.parametrize("value", ["x", "-1", "1.5", "1e3", "0x1", "1 2", "²", "9" * 11, "2147483648", "1,2", "null"])
 def test_ids_of_no_event_are_refused(http: httpx.Client, done: JobInfo, value: str) -> None:
     headers = [(b"Last-Event-ID", value.encode())]
     answer = http.get(f"/meta-train/{done.job_id}/events", headers=headers)

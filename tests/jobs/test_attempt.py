@@ -1,6 +1,7 @@
 """An attempt whose store is full, and whose rival vanishes, at the worst moment."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,12 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, store: Store, name: str, error
     return failed
 
 
-def worked_on(store: Store, job_id: str) -> Job:
+def worked_on(store: Store, job_id: str, options: WorkerOptions = OPTIONS) -> Job:
     """Return a job of which a worker has made one attempt."""
     progress = {**dict.fromkeys(JobProgress.model_fields), "iteration": 0, "iterations": LEFT["iterations"]}
     new = NewJob(job_id, "default", LEFT["name"], LEFT, {"threads": 1}, progress, None)
     store.add_job(new, now=now(), max_queued=9)
-    assert JobWorker(store, OPTIONS)._work_once()
+    assert JobWorker(store, options)._work_once()
     return store.job("default", job_id)
 
 
@@ -71,3 +72,23 @@ def test_active_version_that_vanishes_before_it_is_compared_with_costs_no_attemp
     job = worked_on(store, "job-2")
     assert failed == ["model_weights"]
     assert (job.status, job.attempt, job.model_version) == ("succeeded", 1, 2)
+
+
+def test_child_that_says_nothing_for_too_long_is_taken_for_hung(store: Store) -> None:
+    # It cannot even have started after a hundredth of a second.
+    job = worked_on(store, "job-1", replace(OPTIONS, silence_seconds=0.01))
+    assert (job.status, job.error and job.error["code"]) == ("failed", "job-crashed")
+
+
+def test_cancel_that_comes_when_the_training_is_over_is_heeded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = failing_once(monkeypatch, store, "complete_job", StoreFull("no room"))
+    complete: Callable[..., Any] = store.complete_job
+
+    def cancelled_meanwhile(*args: Any, **named: Any) -> Any:
+        if not failed:
+            store.request_cancel("default", "job-1", now=now())
+        return complete(*args, **named)
+
+    monkeypatch.setattr(store, "complete_job", cancelled_meanwhile)
+    job = worked_on(store, "job-1")
+    assert (job.status, job.model_version) == ("cancelled", None)

@@ -1,6 +1,7 @@
 """Starting: on loopback alone unless it is meant, and with a clear word when it cannot."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,14 @@ def test_an_open_address_is_served_when_it_is_meant(tmp_path: Path) -> None:
 )
 def test_what_cannot_start_says_why(tmp_path: Path, settings: dict[str, str], word: str) -> None:
     assert word in refused(tmp_path, **settings)
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"127.0.0.1:{port}" in refused(tmp_path, PORT=str(port))
 
 
 def test_a_damaged_shipped_model_is_named(tmp_path: Path) -> None:
