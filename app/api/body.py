@@ -86,8 +86,11 @@ def _json_name(document: Any) -> str:
 
 def _check_media_type(request: Request, media_type: str) -> None:
     kind = request.headers.get("Content-Type", media_type).partition(";")[0].strip().lower()
-    some_json = media_type == JSON and kind.startswith("application/") and kind.endswith("+json")
-    if kind not in (media_type, "application/octet-stream" if media_type != JSON else "") and not some_json:
+    if media_type == JSON:
+        taken = kind == JSON or (kind.startswith("application/") and kind.endswith("+json"))
+    else:
+        taken = kind in (media_type, "application/octet-stream")
+    if not taken:
         raise UnsupportedMediaType(f"Content-Type {kind!r} is not taken; send {media_type}")
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):

@@ -21,7 +21,10 @@ CONTRACT_LIMITS = {
     "max_classes": 100, "max_support_rows": 1000, "max_query_rows": 10_000, "max_steps": 100,
     "max_body_bytes": 64 * 1024 * 1024, "max_revisions": 20,
 }  # fmt: skip
-BODIES = {("/adapt", "post"), ("/predict", "post"), ("/models/{name}/promote", "post")}
+BODIES = {
+    ("/adapt", "post"), ("/predict", "post"), ("/meta-train", "post"), ("/datasets", "post"),
+    ("/models/{name}/promote", "post"), ("/models/{name}/versions", "post"),
+}  # fmt: skip
 PATHS = {
     "/adapt", "/predict", "/models", "/models/{name}", "/models/{name}/promote", "/tasks", "/tasks/{task_id}",
     "/tasks/{task_id}/revisions", "/limits", "/healthz", "/readyz", "/problems/{code}",

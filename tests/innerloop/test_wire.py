@@ -214,6 +214,7 @@ def test_spec_of_a_data_set_needs_a_name_and_a_kind_alone() -> None:
         "inputs": None,
         "targets": None,
         "group": None,
+        "order_by": None,
         "output": None,
         "picture_size": 28,
         "split": {"by": None, "fractions": [0.7, 0.15, 0.15], "seed": 0},
