@@ -79,7 +79,7 @@ class AsyncClient:
         return await self._send(calls.upload_model_version(name, data))
 
     async def delete_model_version(self, name: str, version: int) -> None:
-        """Delete a version that is not active and that no task uses."""
+        """Delete a version that no task uses: not the active one of several; the last one takes the model along."""
         await self._send(calls.delete_model_version(name, version))
 
     def tasks(self, model: str | None = None) -> AsyncIterator[wire.TaskInfo]:

@@ -39,7 +39,8 @@ async def event_stream(context: Context, tenant: str, job_id: str, after: int) -
         )
         for event in events:
             after, spoke = event.event_id, time.monotonic()
-            yield _text(event)
+            job = await to_thread.run_sync(context.store.job, tenant, job_id) if event.kind == "end" else None
+            yield _text(event, superseded=job is not None and job.last_event > after)
         if events:
             ended = False
             continue
@@ -55,5 +56,7 @@ async def event_stream(context: Context, tenant: str, job_id: str, after: int) -
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _text(event: JobEvent) -> str:
-    return f"id: {event.event_id}\nevent: {event.kind}\ndata: {json.dumps(event_data(event))}\n\n"
+def _text(event: JobEvent, *, superseded: bool) -> str:
+    """Return an event's lines; the end of a job that was resumed since is one more status: a stream has one end."""
+    kind = "status" if superseded else event.kind
+    return f"id: {event.event_id}\nevent: {kind}\ndata: {json.dumps(event_data(event))}\n\n"

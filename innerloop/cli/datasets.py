@@ -32,6 +32,7 @@ def add_dataset(
     inputs: Annotated[
         list[str] | None, typer.Option("--input", help="Column or array of inputs; else all that are left.")
     ] = None,
+    order_by: Annotated[str | None, typer.Option(help="Column of numbers that a table's rows are sorted by.")] = None,
     output: Annotated[
         Literal["regression", "classification"] | None, typer.Option(help="Else what the targets call for.")
     ] = None,
@@ -54,6 +55,7 @@ def add_dataset(
         inputs=_one_or_more(inputs),
         targets=_one_or_more(targets),
         group=group,
+        order_by=order_by,
         output=output,
         picture_size=picture_size,
     )

@@ -64,7 +64,7 @@ def upload_model_version(
 
 @models.command("delete")
 def delete_model_version(ctx: typer.Context, name: ModelName, version: Version, url: Url = None) -> None:
-    """Delete a version that is not active and that no task uses."""
+    """Delete a version that no task uses: not the active one of several; the last one takes the model along."""
     with client_of(ctx, url) as client:
         client.delete_model_version(name, version)
     typer.echo(f"deleted {name}@{version}")
