@@ -75,6 +75,8 @@ def main(path: Path) -> list[Figure]:
         theirs = {name: errors(everybody, size, baseline, by_time) for name, baseline in baselines(everybody).items()}
         for name, of_patients in theirs.items():
             print(f"  {size:2d} recordings, {name}: {of_patients.mean():.2f}")
+        alone = errors(everybody, size, _ridge_alone, by_time).mean()
+        print(f"  {size:2d} recordings, for the record, ridge standardised on the support alone: {alone:.2f}")
         best = min(theirs, key=lambda name: theirs[name].mean())
         ratio, low, high = compared(ours[size].mean(axis=0), theirs[best])
         spread = ours[size].mean(axis=1).std(ddof=1)
@@ -195,6 +197,13 @@ def _line(x_S: Rows, y_S: Rows, x_Q: Rows) -> Rows:
     slope = t @ (y_S - y_S.mean()) / (t @ t)
     line: Rows = y_S.mean() + slope * (x_Q[:, TIME] - middle)
     return line
+
+
+def _ridge_alone(x_S: Rows, y_S: Rows, x_Q: Rows) -> Rows:
+    """Return ridge regression that knows no other patient's spread; columns that do not vary say nothing."""
+    mean, std = x_S.mean(axis=0), x_S.std(axis=0)
+    std = np.where(std > 0, std, 1.0)
+    return _ridge((x_S - mean) / std, y_S, (x_Q - mean) / std)
 
 
 def _ridge(z_S: Rows, y_S: Rows, z_Q: Rows) -> Rows:

@@ -40,6 +40,7 @@ class Member:
         try:
             with self._archive.open(self._info) as file:
                 yield file  # type: ignore[misc]  # typeshed has IO[bytes]
+        # zipfile's own word for a compression or a version of the format that it does not know is NotImplementedError.
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
             raise InvalidArchive(f"{self.name}: damaged in the archive: {error}") from error
 

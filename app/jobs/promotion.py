@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from app.card import Card
+from app.engine.executor import on_device
 from app.episode import MetaParams, Query
 from app.learners.learner import Metrics
 from app.learners.model import Model
 from app.task_distributions.distribution import Distribution
 from app.training.evaluate import estimate, task_metrics
-from app.trees import to_device
 
 PROMOTION_SEED = 2_000_003
 """Far from the seeds of training, of its validations and of evaluation: these tasks chose nothing before."""
@@ -68,13 +68,9 @@ def compare(
 
 def _judged_by(judge: Model, model: Model, device: torch.device) -> Model:
     """Return the model on `device`, its outputs, which are in the caller's units, measured as the judge's are."""
-    judge_meta = _on_device(judge.meta, device)
+    judge = on_device(judge, device)
 
     def metrics(meta: MetaParams, outputs_QO: Tensor, query: Query) -> Metrics:
-        return judge.learner.metrics(judge_meta, outputs_QO, query)
+        return judge.learner.metrics(judge.meta, outputs_QO, query)
 
-    return Model(model.card, model.learner._replace(metrics=metrics), _on_device(model.meta, device))
-
-
-def _on_device(meta: MetaParams, device: torch.device) -> MetaParams:
-    return MetaParams(*(to_device(tree, device) for tree in meta))
+    return on_device(model._replace(learner=model.learner._replace(metrics=metrics)), device)

@@ -15,8 +15,6 @@ from app.trees import merge
 
 Moves = Literal["all", "head", "body"]
 HEAD_LEAVES = HEAD_WEIGHT, HEAD_BIAS = ("head.weight", "head.bias")
-
-
 HeadStart = Literal["learned", "class_means", "fitted_intercept"]
 LEAST_GAIN = 0.01
 """Keeps normalised steps finite where all features are nearly equal."""
