@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from app.datasets.caps import DatasetCaps
+from app.datasets.caps import caps_of
 from app.datasets.read import read_dataset
 from app.episode import Settings, Support
 from app.jobs.plan import planned_run
@@ -64,7 +64,7 @@ class Patient(NamedTuple):
 
 def main(path: Path) -> list[Figure]:
     """Compare with the baselines at each size, by time and, for the record, on random rows."""
-    dataset = read_dataset(DatasetSpec.model_validate(SPEC), path, path.name, DatasetCaps(10**6, 2**27, 10**5, 10**7))
+    dataset = read_dataset(DatasetSpec.model_validate(SPEC), path, path.name, caps_of(Limits()))
     everybody = [
         Patient(*(of[dataset.groups == i].double().numpy() for of in (dataset.inputs, dataset.targets[:, 0])))
         for i in range(len(dataset.group_names))

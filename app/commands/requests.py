@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from app.datasets.caps import DatasetCaps
+from app.datasets.caps import caps_of
 from app.datasets.contents import split_anew
 from app.datasets.read import read_dataset
 from app.task_distributions.dataset import Dataset
@@ -61,7 +61,7 @@ def _dataset(name: str, path: Path) -> Dataset:
         raise typer.BadParameter(f"{path} needs a JSON file {beside.name} beside it, as POST /datasets takes in `spec`")
     try:
         spec = DatasetSpec.model_validate({**body, "name": name})
-        dataset = read_dataset(spec, path, path.name, _caps())
+        dataset = read_dataset(spec, path, path.name, caps_of(Limits()))
         if not beside.is_file() and dataset.group_names:
             return split_anew(dataset, "group", spec.split.fractions, spec.split.seed)
         return dataset
@@ -69,16 +69,6 @@ def _dataset(name: str, path: Path) -> Dataset:
         raise typer.BadParameter(f"{beside.name}: {_lines(error)}") from error
     except InnerloopError as error:
         raise typer.BadParameter(error.detail) from error
-
-
-def _caps() -> DatasetCaps:
-    limits = Limits()
-    return DatasetCaps(
-        max_rows=limits.max_dataset_rows,
-        max_bytes=limits.max_dataset_bytes,
-        max_entries=limits.max_archive_entries,
-        max_picture_pixels=limits.max_picture_pixels,
-    )
 
 
 def _lines(error: ValidationError) -> str:

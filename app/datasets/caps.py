@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from innerloop.errors import DatasetTooLarge
+from innerloop.wire import Limits
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,13 @@ class DatasetCaps:
 def _check(found: int, cap: int, what: str, where: str) -> None:
     if found > cap:
         raise DatasetTooLarge(f"{where}: {found} {what}; at most {cap}, see GET /limits")
+
+
+def caps_of(limits: Limits) -> DatasetCaps:
+    """Return the caps that `GET /limits` tells of."""
+    return DatasetCaps(
+        max_rows=limits.max_dataset_rows,
+        max_bytes=limits.max_dataset_bytes,
+        max_entries=limits.max_archive_entries,
+        max_picture_pixels=limits.max_picture_pixels,
+    )

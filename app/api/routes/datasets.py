@@ -9,7 +9,7 @@ from app.api.context import Context, InContext, Tenant, now
 from app.api.openapi import REF_TEMPLATE
 from app.api.routes.pages import After, Limit, Name, page
 from app.api.uploads import Upload, uploaded
-from app.datasets.caps import DatasetCaps
+from app.datasets.caps import caps_of
 from app.datasets.read import read_dataset
 from app.datasets.stored import dataset_bytes, describe
 from app.store import DatasetRecord, NewDataset
@@ -80,14 +80,7 @@ def dataset_info(record: DatasetRecord) -> DatasetInfo:
 
 def _add(context: Context, tenant: str, upload: Upload) -> tuple[DatasetRecord, bool]:
     spec = parsed(upload.spec, DatasetSpec)
-    limits = context.limits
-    caps = DatasetCaps(
-        max_rows=limits.max_dataset_rows,
-        max_bytes=limits.max_dataset_bytes,
-        max_entries=limits.max_archive_entries,
-        max_picture_pixels=limits.max_picture_pixels,
-    )
-    dataset = read_dataset(spec, upload.path, upload.filename, caps)
+    dataset = read_dataset(spec, upload.path, upload.filename, caps_of(context.limits))
     data = dataset_bytes(dataset)
     new = NewDataset(
         tenant=tenant,
