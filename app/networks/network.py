@@ -11,6 +11,15 @@ from torch.nn import functional
 from app.episode import Tree
 
 
+class Statistics(NamedTuple):
+    """What a network normalises by, where that is of a task's support: leaves `norm.*` beside those of `init`."""
+
+    init: Callable[[], Tree]
+    """() -> the learned leaves `prior.*` that they need beside those of the network."""
+    of_support: Callable[[Tree, Tensor, Tensor], Tree]
+    """(params, inputs_S, row_mask_S) -> leaves `norm.*`, of the rows that count."""
+
+
 class Network(NamedTuple):
     """Parameters are named `body.*`, `head.weight` [O, F] and `head.bias` [O]."""
 
@@ -22,6 +31,12 @@ class Network(NamedTuple):
     num_outputs: int
     polarity: str | None = None
     """Of networks over pictures: which tone they take as ink."""
+    encoder: str | None = None
+    """Of networks over embeddings: the encoder that turns sentences into them."""
+    statistics: Statistics | None = None
+    """Of networks that normalise by a task's support."""
+    parts: tuple[int, ...] = ()
+    """Of networks whose features are several side by side: the length of each. Empty: they are one."""
 
 
 def head(params: Tree, features_RF: Float[Tensor, "R F"]) -> Float[Tensor, "R O"]:

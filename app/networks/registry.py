@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from app.networks.conv4 import Conv4Options, conv4
+from app.networks.embedding import EmbeddingOptions, embedding
 from app.networks.mlp import MlpOptions, mlp
 from app.networks.network import Network
+from app.networks.resnet12 import Resnet12Options, resnet12
 
 
 class NetworkKind(NamedTuple):
@@ -20,6 +22,8 @@ class NetworkKind(NamedTuple):
 NETWORKS: Mapping[str, NetworkKind] = {
     "mlp": NetworkKind(MlpOptions, mlp),
     "conv4": NetworkKind(Conv4Options, conv4),
+    "embedding": NetworkKind(EmbeddingOptions, embedding),
+    "resnet12": NetworkKind(Resnet12Options, resnet12),
 }
 
 

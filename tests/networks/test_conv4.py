@@ -46,6 +46,14 @@ def test_groups_have_to_divide_the_filters() -> None:
         build_network({"kind": "conv4", "filters": 10, "groups": 4}, (1, 28, 28), 2)
 
 
+def test_groups_of_one_value_are_refused_for_they_would_leave_nothing_of_a_picture() -> None:
+    alone = {"kind": "conv4", "filters": 8, "groups": 8}
+    with pytest.raises(ValueError, match="8 filters in 8 groups leave a norm one value a group"):
+        build_network(alone, (1, 16, 16), 2)
+    assert build_network(alone, (1, 17, 16), 2).num_features == 16
+    assert build_network({**alone, "norm": "support"}, (1, 16, 16), 2).num_features == 8
+
+
 def test_dark_on_light_and_light_on_dark_are_the_same_picture_where_the_rare_tone_is_ink() -> None:
     pictures = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0)).pow(3)
     indifferent = _features({**SMALL, "rare_tone_is_ink": True}, pictures)

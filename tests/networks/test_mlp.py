@@ -19,6 +19,19 @@ def test_mlp_is_linear_maps_with_relu_between_them() -> None:
     torch.testing.assert_close(outputs(network, params, inputs), layers(inputs))
 
 
+@pytest.mark.parametrize(
+    ("name", "layer"), [("relu", nn.ReLU()), ("tanh", nn.Tanh()), ("silu", nn.SiLU())], ids=lambda value: str(value)
+)
+def test_activation_is_that_of_every_layer(name: str, layer: nn.Module) -> None:
+    network = build_network({"kind": "mlp", "hidden": [7, 6], "activation": name}, (4,), 2)
+    params = network.init(torch.Generator().manual_seed(0))
+    inputs = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    hidden = inputs
+    for i in range(2):
+        hidden = layer(nn.functional.linear(hidden, params[f"body.{i}.weight"], params[f"body.{i}.bias"]))
+    torch.testing.assert_close(network.features(params, inputs), hidden)
+
+
 def test_default_is_the_network_of_the_sinusoid_experiment() -> None:
     network = build_network({"kind": "mlp"}, (1,), 1)
     shapes = [tuple(leaf.shape) for leaf in network.init(torch.Generator()).values()]
@@ -62,3 +75,10 @@ def test_norms_are_left_out_unless_asked_for() -> None:
     assert names[0] == names[1] == ["body.0.weight", "body.0.bias", "head.weight", "head.bias"]
     with pytest.raises(ValidationError):
         build_network({"kind": "mlp", "norm": "batch"}, (2,), 1)
+
+
+@pytest.mark.parametrize("hidden", [[1], [8, 1]])
+def test_norm_over_one_number_is_refused_for_it_would_leave_nothing(hidden: list[int]) -> None:
+    with pytest.raises(ValueError, match="norm 'layer' of a layer of one number is always 0"):
+        build_network({"kind": "mlp", "hidden": hidden, "norm": "layer"}, (4,), 2)
+    assert build_network({"kind": "mlp", "hidden": hidden}, (4,), 2).num_features == 1

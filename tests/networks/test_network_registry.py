@@ -9,7 +9,7 @@ from app.networks.registry import NETWORKS, build_network
 
 
 def test_unknown_kind_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"network kind 'resnet' is not one of \['conv4', 'mlp'"):
+    with pytest.raises(ValueError, match=r"network kind 'resnet' is not one of \['conv4', 'embedding', 'mlp'"):
         build_network({"kind": "resnet"}, (1,), 1)
 
 
@@ -29,6 +29,23 @@ def test_missing_kind_is_refused() -> None:
         {"kind": "mlp", "hidden": [40.5]},
         {"kind": "mlp", "hidden": ["40"]},
         {"kind": "mlp", "hidden": 40},
+        {"kind": "embedding", "encoder": "all-mpnet-base-v2"},
+        {"kind": "mlp", "activation": "gelu"},
+        {"kind": "embedding", "branch": 0},
+        {"kind": "embedding", "branch": 4097},
+        {"kind": "embedding", "branch": 8, "branch_share": 0},
+        {"kind": "embedding", "branch": 8, "branch_share": 1},
+        {"kind": "embedding", "branch": 8, "branch_share": float("nan")},
+        {"kind": "resnet12", "filters": [8, 8, 8]},
+        {"kind": "resnet12", "filters": [8] * 5},
+        {"kind": "resnet12", "filters": [8, 8, 8, 0]},
+        {"kind": "resnet12", "filters": [8, 8, 8, 1025]},
+        {"kind": "resnet12", "filters": 64},
+        {"kind": "resnet12", "convolutions": 0},
+        {"kind": "resnet12", "convolutions": 5},
+        {"kind": "resnet12", "groups": 65},
+        {"kind": "resnet12", "downsampling": "average"},
+        {"kind": "resnet12", "average": 1},
         {"kind": "conv4", "filters": 0},
         {"kind": "conv4", "filters": 513},
         {"kind": "conv4", "groups": 0},
