@@ -9,6 +9,8 @@ from innerloop.wire.adapt import (
     AdaptAnswer,
     AdaptRequest,
     AdaptSettings,
+    Estimate,
+    Familiarity,
     PredictAnswer,
     PredictRequest,
     Score,
@@ -31,10 +33,10 @@ from innerloop.wire.jobs import (
 )
 from innerloop.wire.meta_train import (
     BuiltInTasks,
+    CountOrRange,
     GroupedTasks,
     LabelledTasks,
     MetaTrainRequest,
-    Shots,
     Tasks,
 )
 from innerloop.wire.parts import (
@@ -79,8 +81,11 @@ __all__ = [
     "ClassName",
     "Component",
     "Count",
+    "CountOrRange",
     "DatasetInfo",
     "DatasetSpec",
+    "Estimate",
+    "Familiarity",
     "GroupedTasks",
     "Health",
     "Id",
@@ -111,7 +116,6 @@ __all__ = [
     "Revision",
     "RevisionInfo",
     "Score",
-    "Shots",
     "SplitInfo",
     "SplitSpec",
     "SupportRows",

@@ -7,17 +7,18 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 from innerloop.wire.parts import MAX_INT, Component, Count, Id, Rate, Request
 
 
-def _ordered(shots: int | list[int]) -> int | list[int]:
-    if isinstance(shots, list) and shots[0] > shots[1]:
-        raise ValueError(f"shots is a range [low, high]; {shots} is the wrong way round")
-    return shots
+def _ordered(value: int | list[int]) -> int | list[int]:
+    if isinstance(value, list) and value[0] > value[1]:
+        raise ValueError(f"a range is [low, high]; {value} is the wrong way round")
+    return value
 
 
-Shots = Annotated[
+CountOrRange = Annotated[
     Count | Annotated[list[Count], Field(min_length=2, max_length=2)],
     AfterValidator(_ordered),
     Field(description="A number, or a range [low, high] from which each meta-batch draws one"),
 ]
+LabelNoise = Annotated[float, Field(ge=0, le=0.9)]
 
 
 _SCALING = Field(True, description="Standardise numbers by the training split's mean and deviation; pictures never")
@@ -38,12 +39,19 @@ class LabelledTasks(Request):
     kind: Literal["labelled"]
     dataset: Id
     ways: Count = 5
-    shots: Shots = 1
+    shots: CountOrRange = 1
     queries: Count = 15  # as Finn et al. 2017, section 5.2, after Vinyals et al. 2016
     rotations: bool = Field(False, description="A class turned by 90, 180 or 270 degrees is another class")
-    training_ways: Count | None = Field(None, description="Ways of training episodes, where other than `ways`")
+    reflections: bool = Field(False, description="A class seen in a mirror is another class")
+    training_ways: CountOrRange | None = Field(
+        None,
+        description="Ways of training episodes, where other than `ways`: a number, or a range [low, high] from which "
+        "each meta-batch draws one, for learners that take any ways",
+    )
     distortion: float = Field(0.0, ge=0, le=0.5, description="Largest random affine change of a training picture")
     training_queries: Count | None = Field(None, description="Queries a class in training, where others")
+    label_noise: LabelNoise = Field(0.0, description="Share of a training episode's support labels that are made wrong")
+    evaluation_label_noise: LabelNoise = Field(0.0, description="The same of validation and test episodes")
     scaling: bool = _SCALING
 
 
@@ -52,7 +60,7 @@ class GroupedTasks(Request):
 
     kind: Literal["grouped"]
     dataset: Id
-    shots: Shots = 10
+    shots: CountOrRange = 10
     queries: Count = 10
     order: Literal["random", "first"] = Field("random", description="`first`: the support comes before the queries")
     scaling: bool = _SCALING

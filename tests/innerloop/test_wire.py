@@ -42,6 +42,9 @@ ADAPT: dict[str, tuple[dict[str, Any], Place]] = {
     "ttl of zero": ({"ttl_seconds": 0}, ("ttl_seconds",)),
     "ttl past any date": ({"ttl_seconds": 10**18}, ("ttl_seconds",)),
     "unknown choice": ({"on_divergence": "go on"}, ("on_divergence",)),
+    "integer for estimate": ({"estimate": 1}, ("estimate",)),
+    "null for estimate": ({"estimate": None}, ("estimate",)),
+    "abstaining in adapt": ({"abstain_below": 0.5}, ("abstain_below",)),
 }
 PREDICT: dict[str, tuple[dict[str, Any], Place]] = {
     "neither task nor support": ({}, ()),
@@ -51,6 +54,11 @@ PREDICT: dict[str, tuple[dict[str, Any], Place]] = {
     "revision without task": ({"support": SUPPORT, "revision": 1}, ()),
     "append in predict": ({"support": SUPPORT, "append": True}, ("append",)),
     "ttl in predict": ({"support": SUPPORT, "ttl_seconds": 9}, ("ttl_seconds",)),
+    "estimate in predict": ({"support": SUPPORT, "estimate": False}, ("estimate",)),
+    "abstaining below nothing": ({"task_id": "a", "abstain_below": -0.1}, ("abstain_below",)),
+    "abstaining above all": ({"support": SUPPORT, "abstain_below": 1.1}, ("abstain_below",)),
+    "abstaining below text": ({"task_id": "a", "abstain_below": "0.5"}, ("abstain_below",)),
+    "abstaining below nan": ({"task_id": "a", "abstain_below": float("nan")}, ("abstain_below",)),
 }
 META: dict[str, tuple[dict[str, Any], Place]] = {
     "no learner kind": ({"learner": {}}, ("learner", "kind")),
@@ -62,6 +70,16 @@ META: dict[str, tuple[dict[str, Any], Place]] = {
     ),
     "labelled without data set": ({"tasks": {"kind": "labelled"}}, ("tasks", "labelled", "dataset")),
     "range the wrong way round": ({"tasks": {**LABELLED, "shots": [5, 1]}}, ("tasks", "labelled", "shots")),
+    "training ways the wrong way round": (
+        {"tasks": {**LABELLED, "training_ways": [20, 5]}},
+        ("tasks", "labelled", "training_ways"),
+    ),
+    "noise in all labels": ({"tasks": {**LABELLED, "label_noise": 1.0}}, ("tasks", "labelled", "label_noise")),
+    "noise of grouped tasks": ({"tasks": {**GROUPED, "label_noise": 0.1}}, ("tasks", "grouped", "label_noise")),
+    "negative noise": (
+        {"tasks": {**LABELLED, "evaluation_label_noise": -0.1}},
+        ("tasks", "labelled", "evaluation_label_noise"),
+    ),
     "range of zero": ({"tasks": {**GROUPED, "shots": 0}}, ("tasks", "grouped", "shots", "constrained-int")),
     "grouped range the wrong way round": ({"tasks": {**GROUPED, "shots": [9, 2]}}, ("tasks", "grouped", "shots")),
     "grouped without data set": ({"tasks": {"kind": "grouped"}}, ("tasks", "grouped", "dataset")),
@@ -150,6 +168,12 @@ def test_rows_are_described_in_the_schema(name: str) -> None:
     schema = wire.SupportRows.model_json_schema()["properties"][name]
     assert schema["type"] == "array"
     assert "a row" in schema["description"]
+
+
+@pytest.mark.parametrize("form", [{"task_id": "a"}, {"support": SUPPORT}])
+@pytest.mark.parametrize("bound", [None, 0, 0.5, 1])
+def test_both_forms_of_predicting_may_abstain(form: dict[str, Any], bound: float | None) -> None:
+    assert wire.PredictRequest.model_validate({"inputs": [], **form, "abstain_below": bound}).abstain_below == bound
 
 
 def test_null_beside_a_task_counts_as_absent() -> None:
@@ -268,6 +292,19 @@ def test_classification_answer_keeps_the_type_of_its_labels(classes: list[str | 
     fields = {"labels": classes, "probabilities": [[0.9, 0.1], [0.2, 0.8]], "classes": classes}
     answer = wire.PredictAnswer.model_validate({**PREDICTION, **fields})
     assert answer.model_dump(mode="json") == {**PREDICTION, **fields}
+
+
+def test_label_may_be_left_out() -> None:
+    fields = {"labels": [None, "b"], "probabilities": [[0.6, 0.4], [0.2, 0.8]], "classes": ["a", "b"]}
+    assert wire.PredictAnswer.model_validate({**PREDICTION, **fields}).model_dump(mode="json") == {
+        **PREDICTION, **fields
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("worth", [{"accuracy": 0.92}, {"error": 1.5}])
+def test_estimate_is_of_accuracy_or_of_error(worth: dict[str, float]) -> None:
+    found = {"method": "k_fold", "folds": 5, "rows": 25, **worth, "loss": 0.31}
+    assert wire.Estimate.model_validate(found).model_dump(mode="json") == found
 
 
 def test_accuracy_is_left_out_for_regression() -> None:

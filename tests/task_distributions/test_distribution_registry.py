@@ -30,6 +30,19 @@ def test_training_ways_and_queries_are_for_training_alone() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("changes", "noisy"), [("label_noise", {"train"}), ("evaluation_label_noise", {"validation", "test"})]
+)
+def test_label_noise_of_training_and_of_evaluation_are_apart(changes: str, noisy: set[str]) -> None:
+    of_five = {"shots": 5, "queries": 3}
+    for name in ("train", "validation", "test"):
+        clean, found = (
+            split_of(name, **of_five, **change).sample(torch.Generator(), 4).support.targets
+            for change in ({}, {changes: 0.4})
+        )
+        assert ((clean != found).sum(dim=1) == (4 if name in noisy else 0)).all()
+
+
 def test_held_out_pictures_stand_upright_and_undistorted() -> None:
     num_classes = {split: split_of(split, rotations=True).num_classes for split in ("train", "validation", "test")}
     assert num_classes == {"train": 4 * 12, "validation": 4, "test": 4}

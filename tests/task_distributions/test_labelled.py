@@ -9,7 +9,7 @@ from app.episode import Episode
 from app.task_distributions.dataset import Dataset
 from app.task_distributions.distribution import Distribution
 from app.task_distributions.labelled import LabelledOptions, labelled
-from tests.task_distributions.data_sets import COUNTS, pictures, vectors
+from tests.task_distributions.data_sets import COUNTS, pictures, split, vectors
 
 TASKS, WAYS, SHOTS, QUERIES = 50, 4, 3, 5
 
@@ -77,6 +77,48 @@ def test_every_number_of_shots_of_a_range_is_drawn_and_no_other() -> None:
     assert {n: numbers.count(n) > 8 for n in numbers} == {2: True, 3: True, 4: True}
 
 
+def test_every_number_of_training_ways_of_a_range_is_drawn_and_no_other() -> None:
+    drawn = distribution(vectors(), training_ways=[2, 4])
+    assert drawn.num_outputs == 4
+    generator, numbers = torch.Generator().manual_seed(0), []
+    for _ in range(60):
+        support, query, class_ids = drawn.sample(generator, 2)
+        ways = support.class_mask.shape[1]
+        assert class_ids.shape == (2, ways)
+        assert support.class_mask.all()
+        assert all(set(rows.targets.flatten().tolist()) == set(range(ways)) for rows in (support, query))
+        numbers.append(ways)
+    assert {n: numbers.count(n) > 8 for n in numbers} == {2: True, 3: True, 4: True}
+
+
+@pytest.mark.parametrize(("share", "wrong"), [(0.0, 0), (0.3, 4), (0.9, 11)])
+def test_that_share_of_the_support_labels_is_wrong_and_no_query_label(share: float, wrong: int) -> None:
+    support, query, class_ids = episodes(vectors(), label_noise=share)
+    is_wrong = support.inputs[..., 0].long() != class_ids.gather(1, support.targets)
+    assert (is_wrong.sum(dim=1) == wrong).all()
+    assert ((support.targets >= 0) & (support.targets < WAYS)).all()
+    assert torch.equal(query.inputs[..., 0].long(), class_ids.gather(1, query.targets))
+
+
+def test_wrong_labels_leave_the_rows_of_a_task_as_they_are() -> None:
+    clean, noisy = episodes(vectors()), episodes(vectors(), label_noise=0.3)
+    assert torch.equal(clean.support.inputs, noisy.support.inputs)
+    assert torch.equal(clean.query.inputs, noisy.query.inputs)
+    assert torch.equal(clean.class_ids, noisy.class_ids)
+    assert torch.equal(clean.support.class_mask, noisy.support.class_mask)
+
+
+def test_every_row_and_every_other_class_gets_its_turn_at_being_wrong() -> None:
+    support, _, _ = episodes(vectors(), tasks=2000, label_noise=0.25)
+    true = torch.arange(WAYS).repeat_interleave(SHOTS).expand_as(support.targets)
+    is_wrong = support.targets != true
+    share_S = is_wrong.float().mean(dim=0)
+    torch.testing.assert_close(share_S, torch.full_like(share_S, 0.25), rtol=0, atol=0.04)
+    apart = ((support.targets - true) % WAYS)[is_wrong]
+    share = torch.stack([(apart == n).float().mean() for n in range(1, WAYS)])
+    torch.testing.assert_close(share, torch.full_like(share, 1 / (WAYS - 1)), rtol=0, atol=0.03)
+
+
 def test_same_seed_gives_the_same_tasks_and_another_seed_others() -> None:
     one, again, other = (episodes(vectors(), seed=seed) for seed in (0, 0, 1))
     assert torch.equal(one.support.inputs, again.support.inputs)
@@ -99,7 +141,7 @@ def test_pictures_become_numbers_from_0_to_1() -> None:
 
 def test_data_are_left_as_they_were() -> None:
     data = pictures()
-    episodes(data, rotations=True)
+    episodes(data, rotations=True, reflections=True)
     assert torch.equal(data.inputs, pictures().inputs)
 
 
@@ -112,6 +154,65 @@ def test_turned_pictures_are_classes_of_their_own() -> None:
         for inputs, targets, ids in zip(rows.inputs[:5], rows.targets, class_ids, strict=False):
             turns = [_turn_of(x, data, int(ids[n]) // 4) for x, n in zip(inputs, targets, strict=True)]
             assert turns == (ids[targets] % 4).tolist()
+
+
+@pytest.mark.parametrize(("rotations", "poses"), [(False, 2), (True, 8)], ids=["mirrored", "mirrored and turned"])
+def test_mirrored_pictures_are_classes_of_their_own(rotations: bool, poses: int) -> None:
+    """A class is one pose in all of its rows, and every pose of it is a class."""
+    data = pictures()
+    changes = {"reflections": True, "rotations": rotations, "ways": 2 * poses}
+    support, query, class_ids = episodes(data, **changes)
+    assert distribution(data, **changes).num_classes == poses * len(data.class_names)
+    assert set(class_ids.flatten().tolist()) == set(range(poses * len(data.class_names)))
+    pose_of_id: dict[int, tuple[int, bool]] = {}
+    for rows in (support, query):
+        for inputs, targets, ids in zip(rows.inputs[:12], rows.targets, class_ids, strict=False):
+            for x, class_id in zip(inputs, ids[targets].tolist(), strict=True):
+                pose = _pose_of(x, data, class_id // poses)
+                assert pose_of_id.setdefault(class_id % poses, pose) == pose
+    turns = range(4) if rotations else range(1)
+    assert sorted(pose_of_id.values()) == sorted((turn, mirrored) for turn in turns for mirrored in (False, True))
+
+
+def _pose_of(picture: Tensor, data: Dataset, class_id: int) -> tuple[int, bool]:
+    """Return by how many quarter turns, and whether by a mirror behind them, it differs from one of its class."""
+    ours = (picture * 255).round().to(torch.uint8)
+    poses = {
+        (n, mirrored): _posed(data.inputs[data.targets == class_id], n, mirrored)
+        for n in range(4)
+        for mirrored in (False, True)
+    }
+    (found,) = [pose for pose, candidates in poses.items() if (candidates == ours).flatten(1).all(dim=1).any()]
+    return found
+
+
+def _posed(candidates: Tensor, turns: int, mirrored: bool) -> Tensor:
+    turned = torch.rot90(candidates, turns, (-2, -1))
+    return turned.flip(-1) if mirrored else turned
+
+
+def test_poses_distortion_and_wrong_labels_are_for_training_alone() -> None:
+    plain = {"dataset": "any", "ways": 2, "shots": SHOTS, "queries": QUERIES}
+    for_training = {"rotations": True, "reflections": True, "distortion": 0.3, "label_noise": 0.5, "training_ways": 4}
+    data = split(pictures())
+    for part in ("validation", "test"):
+        one, other = (
+            labelled(LabelledOptions.model_validate(options), data, part)
+            for options in (plain, {**plain, **for_training})
+        )
+        assert (one.num_classes, one.num_outputs) == (other.num_classes, other.num_outputs)
+        drawn = [tasks.sample(torch.Generator().manual_seed(0), 3) for tasks in (one, other)]
+        assert torch.equal(drawn[0].support.inputs, drawn[1].support.inputs)
+        assert torch.equal(drawn[0].support.targets, drawn[1].support.targets)
+        assert torch.equal(drawn[0].query.inputs, drawn[1].query.inputs)
+
+
+def test_data_of_numbers_are_left_as_they_were_by_every_pose() -> None:
+    data = pictures()
+    data = data._replace(inputs=data.inputs.float())
+    before = data.inputs.clone()
+    episodes(data, rotations=True, reflections=True)
+    assert torch.equal(data.inputs, before)
 
 
 def _turn_of(picture: Tensor, data: Dataset, class_id: int) -> int:
@@ -132,7 +233,12 @@ def _turn_of(picture: Tensor, data: Dataset, class_id: int) -> int:
         (vectors((30, 4, 30, 30)), {}, "class 'class 1' has 4 rows; 3 shots and 5 queries need 8"),
         (vectors(), {"shots": [1, 16]}, "class 'class 0' has 20 rows; 16 shots and 5 queries need 21"),
         (vectors(), {"shots": [4, 2]}, r"shots: the range \[4, 2\] is empty"),
+        (vectors(), {"training_ways": [4, 2]}, r"training_ways: the range \[4, 2\] is empty"),
+        (vectors(), {"training_ways": [2, 9]}, "9 ways need as many classes; this split has 8"),
         (vectors(), {"rotations": True}, r"need square pictures; these inputs have shape \[2\]"),
+        (pictures(), {"ways": 17, "reflections": True}, "17 ways need as many classes; this split has 16"),
+        (pictures(), {"ways": 65, "reflections": True, "rotations": True}, "this split has 64"),
+        (vectors(), {"reflections": True}, r"need square pictures; these inputs have shape \[2\]"),
         (vectors(), {"distortion": 0.1}, r"need square pictures; these inputs have shape \[2\]"),
     ],
     ids=lambda value: str(value) if not isinstance(value, Dataset) else "",
@@ -152,8 +258,16 @@ def test_what_cannot_be_drawn_is_refused_and_why(data: Dataset, changes: dict[st
         {"shots": [0, 3]},
         {"queries": 0},
         {"training_ways": 1},
+        {"training_ways": [1, 3]},
+        {"training_ways": [2, 3, 4]},
+        {"label_noise": 0.95},
+        {"label_noise": -0.1},
+        {"label_noise": float("nan")},
+        {"evaluation_label_noise": 1},
         {"training_queries": 0},
         {"rotations": 1},
+        {"reflections": 1},
+        {"reflections": None},
         {"ways": "5"},
         {"distortion": -0.1},
         {"distortion": 0.6},
