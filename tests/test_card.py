@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.card import Card
+from app.card import ANY_WAYS, Card
 
 MODELS = Path(__file__).parent.parent / "models"
 FIELDS: dict[str, Any] = {
@@ -39,6 +39,21 @@ def test_learner_without_steps_has_none() -> None:
     assert card(default_steps=None, max_steps=None).max_steps is None
 
 
+CLASSES = {"kind": "classification", "shape": [5]}
+
+
+@pytest.mark.parametrize("of_task", [2, 5, 30])
+def test_number_of_classes_is_the_models_unless_it_takes_any(of_task: int) -> None:
+    fixed, any_ways = card(output=CLASSES), card(output={**CLASSES, "shape": [ANY_WAYS]})
+    assert (fixed.num_outputs, fixed.num_classes(of_task)) == (5, 5)
+    assert (any_ways.num_outputs, any_ways.num_classes(of_task)) == (1, of_task)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("regression", [3]), ("classification", [5])])
+def test_network_is_built_with_the_outputs_of_the_card(kind: str, shape: list[int]) -> None:
+    assert card(output={"kind": kind, "shape": shape}).num_outputs == shape[0]
+
+
 @pytest.mark.parametrize("missing", FIELDS)
 def test_missing_field_is_refused(missing: str) -> None:
     with pytest.raises(ValidationError, match=missing):
@@ -56,6 +71,10 @@ def test_missing_field_is_refused(missing: str) -> None:
         ({"output": {"kind": "regression", "shape": [1, 2]}}, "output.shape"),
         ({"output": {"kind": "regression", "shape": []}}, "output.shape"),
         ({"learner": "maml"}, "learner"),
+        ({"familiarity": [{"ways": 5, "rows": 0, "loss_by_step": {}}]}, "familiarity.0"),
+        ({"familiarity": [{"ways": 5, "rows": 5, "loss_by_step": {"0": [1.0]}}]}, "familiarity.0"),
+        ({"familiarity": [{"ways": 5, "rows": 5, "loss_by_step": {"0": [1.0, 0.5]}}]}, "familiarity.0"),
+        ({"familiarity": [{"ways": 5, "rows": 5, "loss_by_step": {"0": [1.0, float("inf")]}}]}, "familiarity.0"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -6,22 +6,34 @@ import torch
 from torch import Tensor
 
 from app.episode import Tree
+from app.learners.losses import masked_mean
 
 
 def inner_loop(
-    loss_of: Callable[[Tree], Tensor], start: Tree, rates: Sequence[Tree], *, traces_end: bool, first_order: bool
+    losses_of: Callable[[Tree], Tensor],
+    weigh: Callable[[Tensor], Tensor],
+    row_mask_S: Tensor,
+    start: Tree,
+    rates: Sequence[Tree],
+    *,
+    traces_end: bool,
+    first_order: bool,
 ) -> Iterator[tuple[Tree, Tensor | None]]:
     """Yield the leaves before each step and after the last: theta <- theta - rate * grad (Finn et al. 2017, eq. 1).
 
-    One step is taken for each tree of `rates`, which has a tensor for each leaf of `start` that broadcasts to it.
-    Beside the leaves comes their loss; None at the end, unless `traces_end` is set or no step was taken. With
+    One step is taken for each tree of `rates`, which has a tensor for each leaf of `start` that broadcasts to it. The
+    gradient is that of the rows' losses [S], `losses_of` the leaves, times the weights [S] that `weigh` makes of them;
+    the weights are constants of a step, and still carry the meta-gradient. Beside the leaves comes the plain mean of
+    the losses of the rows that count; None at the end, unless `traces_end` is set or no step was taken. With
     `first_order` the gradient is taken at detached leaves and counts as a constant, so that no second-order graph is
-    built; `loss_of` must then not close over tensors that require gradients.
+    built; `losses_of` must then not close over tensors that require gradients.
     """
     params = start
     for rate in rates:
         point = {name: leaf.detach() for name, leaf in params.items()} if first_order else params
-        gradient, loss = torch.func.grad_and_value(loss_of)(point)
-        yield params, loss
+        losses_S, pull = torch.func.vjp(losses_of, point)[:2]
+        weights_S = weigh(losses_S)
+        (gradient,) = pull(weights_S.detach() if first_order else weights_S)
+        yield params, masked_mean(losses_S, row_mask_S)
         params = {name: torch.addcmul(leaf, rate[name], gradient[name], value=-1) for name, leaf in params.items()}
-    yield params, loss_of(params) if traces_end or not rates else None
+    yield params, masked_mean(losses_of(params), row_mask_S) if traces_end or not rates else None

@@ -46,6 +46,9 @@ class Traits(NamedTuple):
     """Whether rates are learned: they hold for at most `steps` steps, and a caller may only scale them."""
     first_order_share: float = 0.0
     """The share of meta-training, from its start, in which the trainer sets `Settings.first_order`."""
+    any_ways: bool = False
+    """Whether the initialisation has no row a class, so that a task may have any number of classes: that of its class
+    mask, whatever the network was built with."""
 
 
 class Learner(NamedTuple):

@@ -6,6 +6,7 @@ import torch
 
 from app.card import Card
 from app.episode import MetaParams, Scaling, Tree
+from app.learners.calibration import with_temperature
 from app.learners.learner import Learner
 from app.learners.registry import build_learner
 from app.learners.scaling import with_scaling
@@ -17,9 +18,10 @@ TRAINED, FIXED = "trained.", "fixed."
 
 def learner_of(card: Card) -> Learner:
     """Return the learner that a card describes; ValueError when it describes none."""
-    network = build_network(card.network, card.input.shape, card.output.shape[0])
+    network = build_network(card.network, card.input.shape, card.num_outputs)
     learner = build_learner(card.learner, network, card.loss, card.num_train_classes)
-    return with_scaling(learner, _no_scaling(card)) if card.scales_inputs or card.scales_targets else learner
+    learner = with_scaling(learner, _no_scaling(card)) if card.scales_inputs or card.scales_targets else learner
+    return with_temperature(learner) if card.calibrated else learner
 
 
 def _no_scaling(card: Card) -> Scaling:

@@ -3,19 +3,28 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from app.episode import Support, Tree
-from app.learners.head_start import LOG_SCALE, class_means_head, fitted_intercept
+from app.learners.head_start import LOG_SCALE, SHARED, class_means_head, fitted_intercept, shared_head
 from app.learners.losses import Loss, mask_classes, row_weights
+from app.learners.row_weights import (
+    RowWeights,
+    balanced_weights,
+    learned_weights,
+    normalised,
+    weighted_class_means,
+)
 from app.networks.network import Network, head
+from app.networks.support_norm import NORM
 from app.trees import merge
 
 Moves = Literal["all", "head", "body"]
 HEAD_LEAVES = HEAD_WEIGHT, HEAD_BIAS = ("head.weight", "head.bias")
-HeadStart = Literal["learned", "class_means", "fitted_intercept"]
+HeadStart = Literal["learned", "class_means", "shared", "fitted_intercept"]
+ANY_WAYS_HEADS: tuple[HeadStart, ...] = ("class_means", "shared")
+"""Those that the initialisation has no row a class of."""
 LEAST_GAIN = 0.01
 """Keeps normalised steps finite where all features are nearly equal."""
 
@@ -25,8 +34,10 @@ class Descent(NamedTuple):
 
     start: Tree
     """The leaves that move."""
-    loss_of: Callable[[Tree], Tensor]
-    """(leaves that move) -> the mean loss [] of the support rows that count."""
+    losses_of: Callable[[Tree], Tensor]
+    """(leaves that move) -> the losses [S] of the support rows."""
+    weigh: Callable[[Tensor], Tensor]
+    """(losses [S]) -> what each row counts in a step [S]; they sum to 1, and are 0 for padding."""
     completed: Callable[[Tree], Tree]
     """(leaves that move) -> the same with the leaves that follow from them."""
     step_length: Tensor | None = None
@@ -48,22 +59,29 @@ def descent(
     support: Support,
     *,
     head_start: HeadStart,
-    normalised: bool,
+    rows: RowWeights,
+    per_gain: bool,
     first_order: bool,
 ) -> Descent:
     """Return the start and the loss of one task's inner loop from the initialisation `leaves`.
 
-    With `class_means` the head starts from the means of the classes' features; with `fitted_intercept` its bias does
-    not move but is solved for. With `first_order` the loss does not reach the leaves that stay.
+    With `class_means` the head starts from the means of the classes' features, with `shared` from one vector; with
+    `fitted_intercept` its bias does not move but is solved for. `rows` says what rows count in a step, and `per_gain`
+    whether steps are divided by what features gain. With `first_order` the loss does not reach the leaves that stay.
     """
     weights_S = row_weights(support.row_mask)
     features_SF = network.features(leaves, support.inputs) if head_start == "class_means" or moves == "head" else None
+    of_means_S = None
     if head_start == "class_means" and features_SF is not None:
-        leaves = merge(leaves, class_means_head(features_SF, *support[1:], leaves[LOG_SCALE]))
+        means_head, of_means_S = _class_means(rows, loss, leaves, features_SF, support)
+        leaves = merge(leaves, means_head)
+    if head_start == "shared":
+        leaves = merge(leaves, shared_head(leaves[SHARED], support.class_mask.shape[0]))
     body = {name: leaf for name, leaf in leaves.items() if name.startswith("body.")}
     heads = {name: leaves[name] for name in HEAD_LEAVES if name in leaves}
     start = moving_leaves(moves, merge(body, heads))
-    staying = {name: leaf.detach() if first_order else leaf for name, leaf in heads.items()}
+    others = merge(heads, {name: leaf for name, leaf in leaves.items() if name.startswith(NORM)})
+    staying = {name: leaf.detach() if first_order else leaf for name, leaf in others.items()}
     seen_SF = features_SF.detach() if features_SF is not None and first_order else features_SF
 
     def intercept(weight: Tensor, features: Tensor) -> Tree:
@@ -71,24 +89,52 @@ def descent(
             return {}
         return {HEAD_BIAS: fitted_intercept(features @ weight.T, support.targets, weights_S)}
 
-    def loss_of(params: Tree) -> Tensor:
-        features = network.features(params, support.inputs) if moves != "head" or seen_SF is None else seen_SF
+    def losses_of(params: Tree) -> Tensor:
         params = merge(staying, params)
+        features = network.features(params, support.inputs) if moves != "head" or seen_SF is None else seen_SF
         params = merge(params, intercept(params[HEAD_WEIGHT], features))
-        losses_S = loss.rows(masked(head(params, features), support.class_mask), support.targets)
-        return torch.dot(losses_S, weights_S.to(losses_S.dtype))
+        return loss.rows(masked(head(params, features), support.class_mask), support.targets)
 
     def completed(params: Tree) -> Tree:
         if head_start != "fitted_intercept":
             return params
         # What is solved for is no step: its derivative is a first one, and counts with first-order steps too.
-        features = network.features(params, support.inputs) if moves != "head" or features_SF is None else features_SF
-        return merge(params, intercept(merge(heads, params)[HEAD_WEIGHT], features))
+        whole = merge(others, params)
+        features = network.features(whole, support.inputs) if moves != "head" or features_SF is None else features_SF
+        return merge(params, intercept(whole[HEAD_WEIGHT], features))
 
     length = None
-    if normalised and seen_SF is not None:
+    if per_gain and seen_SF is not None:
         length = _step_length(seen_SF, weights_S, centred=head_start == "fitted_intercept")
-    return Descent(start, loss_of, completed, length)
+    return Descent(start, losses_of, _weighing(rows, leaves, support, of_means_S), completed, length)
+
+
+def _class_means(
+    rows: RowWeights, loss: Loss, leaves: Tree, features_SF: Float[Tensor, "S F"], support: Support
+) -> tuple[Tree, Tensor | None]:
+    """Return the head of a task's class means, and the weights of rows [S] that they found where those are learned."""
+    if rows == "learned":
+        return weighted_class_means(leaves, loss, features_SF, support, leaves[LOG_SCALE])
+    return class_means_head(features_SF, *support[1:], leaves[LOG_SCALE]), None
+
+
+def _weighing(
+    rows: RowWeights, leaves: Tree, support: Support, of_means_S: Tensor | None
+) -> Callable[[Tensor], Tensor]:
+    """Return the weights of a step: by the rows' losses at that place, where class means have not told them before.
+
+    A head of class means goes through its own rows already, so that later losses say less of what is wrong.
+    """
+    _, targets_S, row_mask_S, class_mask_N = support
+
+    def weigh(losses_S: Tensor) -> Tensor:
+        if rows == "balanced":
+            return balanced_weights(targets_S, row_mask_S, class_mask_N, losses_S.dtype)
+        if rows == "equal":
+            return row_weights(row_mask_S).to(losses_S.dtype)
+        return normalised(learned_weights(leaves, losses_S, row_mask_S) if of_means_S is None else of_means_S)
+
+    return weigh
 
 
 def _step_length(

@@ -22,11 +22,15 @@ ALL_CLASSES = "all_classes."
 
 
 class PretrainedOptions(GradientOptions):
-    """`{"kind": "pretrained", "steps": 1, "learning_rate": 0.01}`: how to fine-tune; `rates` must be fixed."""
+    """`{"kind": "pretrained", "steps": 1, "learning_rate": 0.01}`: how to fine-tune.
+
+    `rates` must be fixed and rows not weighted by what is learned: meta-training does not adapt.
+    """
 
     kind: Literal["pretrained"] = "pretrained"
     rates: Literal["fixed"] = "fixed"
     head: Literal["learned", "class_means"] = "learned"
+    row_weights: Literal["equal", "balanced"] = "equal"
 
 
 def pretrained(options: PretrainedOptions, network: Network, loss: Loss, num_train_classes: int) -> Learner:
@@ -37,7 +41,7 @@ def pretrained(options: PretrainedOptions, network: Network, loss: Loss, num_tra
     def init(generator: torch.Generator) -> MetaParams:
         if not by_class:
             return learner.init(generator)
-        leaves = start_leaves(options, network, network.init(generator))
+        leaves = start_leaves(options, network, network.init(generator), generator)
         body = {name: leaf for name, leaf in leaves.items() if name.startswith("body.")}
         # The task's head: zeros where it is a leaf, else the scale that class means start with.
         task_head = {

@@ -8,13 +8,21 @@ from pydantic import BaseModel
 from app.learners.anil import AnilOptions, anil
 from app.learners.boil import BoilOptions, boil
 from app.learners.fomaml import FomamlOptions, fomaml
+from app.learners.kernel import KernelOptions, kernel
 from app.learners.learner import Learner
 from app.learners.losses import LOSSES, Loss
 from app.learners.maml import MamlOptions, maml
 from app.learners.mamlpp import MamlppOptions, mamlpp
+from app.learners.mann import MannOptions, mann
+from app.learners.matching import MatchingOptions, matching
 from app.learners.meta_sgd import MetaSgdOptions, meta_sgd
 from app.learners.pretrained import PretrainedOptions, pretrained
+from app.learners.protomaml import ProtomamlOptions, protomaml
+from app.learners.prototypical import PrototypicalOptions, prototypical
 from app.learners.reptile import ReptileOptions, reptile
+from app.learners.ridge import RidgeOptions, ridge
+from app.learners.support_statistics import with_support_statistics
+from app.learners.unicorn import UnicornOptions, unicorn
 from app.networks.network import Network
 
 
@@ -33,7 +41,14 @@ LEARNERS: Mapping[str, LearnerKind] = {
     "mamlpp": LearnerKind(MamlppOptions, mamlpp),
     "anil": LearnerKind(AnilOptions, anil),
     "boil": LearnerKind(BoilOptions, boil),
+    "protomaml": LearnerKind(ProtomamlOptions, protomaml),
+    "unicorn": LearnerKind(UnicornOptions, unicorn),
     "pretrained": LearnerKind(PretrainedOptions, pretrained),
+    "matching": LearnerKind(MatchingOptions, matching),
+    "mann": LearnerKind(MannOptions, mann),
+    "prototypical": LearnerKind(PrototypicalOptions, prototypical),
+    "ridge": LearnerKind(RidgeOptions, ridge),
+    "kernel": LearnerKind(KernelOptions, kernel),
 }
 
 
@@ -49,4 +64,5 @@ def build_learner(options: Mapping[str, Any], network: Network, loss: str, num_t
     if loss not in LOSSES:
         raise ValueError(f"loss {loss!r} is not one of {sorted(LOSSES)}")
     entry = LEARNERS[kind]
-    return entry.build(entry.options.model_validate(options), network, LOSSES[loss], num_train_classes)
+    learner = entry.build(entry.options.model_validate(options), network, LOSSES[loss], num_train_classes)
+    return with_support_statistics(learner, network)

@@ -24,7 +24,8 @@ class ReptileOptions(GradientOptions):
     """`{"kind": "reptile", "steps": 5, "learning_rate": 0.01, "minibatches": 5}`.
 
     `minibatches`: parts that an episode's rows are dealt to in turn; step i takes part i, and after the last the
-    first again. Rates are fixed and the head is learned: theta - phi says nothing about what else could be trained.
+    first again. Rates are fixed, the head is learned and weights of rows are not: theta - phi says nothing about what
+    else could be trained.
     """
 
     kind: Literal["reptile"] = "reptile"
@@ -32,6 +33,7 @@ class ReptileOptions(GradientOptions):
     first_order: Literal[True] = True
     rates: Literal["fixed"] = "fixed"
     head: Literal["learned"] = "learned"
+    row_weights: Literal["equal", "balanced"] = "equal"
     minibatches: Annotated[int, Field(ge=1, le=100)] = 5
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from app.episode import Episode, MetaParams
+from app.learners.calibration import with_temperature
 from app.learners.learner import Learner
 from app.learners.losses import LOSSES
 from app.learners.registry import build_learner
@@ -38,6 +39,8 @@ class Variant(NamedTuple):
     only_squared: bool = False
     solves: bool = False
     """Whether a leaf is solved for from those that moved."""
+    has_first_order: bool = True
+    """Whether it goes with the option `first_order`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +57,19 @@ class Case:
     def classifies(self) -> bool:
         return self.learner().traits.output_kind == "classification"
 
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """How the names of leaves begin that adaptation may change, with what else is found of the support."""
+        network = build_network(self.toy.network, self.toy.input_shape, self.toy.num_outputs)
+        norms, temperatures = network.statistics is not None, self.toy.calibrated
+        return (*self.variant.changes, *(("norm.",) if norms else ()), *(("calibration.",) if temperatures else ()))
+
     @functools.cache  # noqa: B019 -- cases live as long as the run; building with checked shapes takes 15 ms
     def learner(self, num_outputs: int | None = None, **changes: Any) -> Learner:
         network = build_network(self.toy.network, self.toy.input_shape, num_outputs or self.toy.num_outputs)
         learner = build_learner({**self.variant.options, **changes}, network, self.toy.loss, NUM_TRAIN_CLASSES)
-        return learner if self.toy.scaling is None else with_scaling(learner, self.toy.scaling)
+        learner = learner if self.toy.scaling is None else with_scaling(learner, self.toy.scaling)
+        return with_temperature(learner) if self.toy.calibrated else learner
 
     def meta(self, seed: int = 0) -> MetaParams:
         return self.learner().init(torch.Generator().manual_seed(seed))
@@ -73,6 +84,7 @@ class Case:
 COMMON = {"steps": STEPS, "learning_rate": 0.1}
 HEAD_RATE = {"learning_rate": 0.5}  # a head alone takes, and needs, longer steps
 CLASS_MEANS = {"head": "class_means", "learning_rate": 0.01}  # its logits are steeper than those of a fresh head
+LEARNED_ROWS = {"row_weights": "learned"}
 ALL, HEAD, BODY = ("body.", "head."), ("head.",), ("body.",)
 
 
@@ -139,6 +151,58 @@ VARIANTS = (
         adapts_in_training=False,
         only_classes=True,
     ),
+    Variant("protomaml", {"kind": "protomaml", **COMMON, "learning_rate": 0.01}, ALL, only_classes=True),
+    Variant("unicorn", {"kind": "unicorn", **COMMON, "learning_rate": 0.2}, ALL, only_classes=True),
+    Variant(
+        "unicorn-first-order",
+        {"kind": "unicorn", **COMMON, "learning_rate": 0.2, "first_order": True},
+        ALL,
+        "first_order",
+        only_classes=True,
+    ),
+    Variant(
+        "meta_sgd-shared",
+        {"kind": "meta_sgd", **COMMON, "learning_rate": 0.2, "head": "shared"},
+        ALL,
+        only_classes=True,
+    ),
+    Variant("anil-shared", {"kind": "anil", **COMMON, **HEAD_RATE, "head": "shared"}, HEAD, only_classes=True),
+    Variant("maml-balanced-rows", {"kind": "maml", **COMMON, "row_weights": "balanced"}, ALL, only_classes=True),
+    Variant("maml-learned-rows", {"kind": "maml", **COMMON, **LEARNED_ROWS}, ALL, has_first_order=False),
+    Variant("boil-learned-rows", {"kind": "boil", **COMMON, **LEARNED_ROWS}, BODY, has_first_order=False),
+    Variant(
+        "protomaml-learned-rows",
+        {"kind": "protomaml", **COMMON, "learning_rate": 0.01, **LEARNED_ROWS},
+        ALL,
+        only_classes=True,
+    ),
+    Variant(
+        "anil-learned-rows-first-order",
+        {"kind": "anil", **COMMON, **CLASS_MEANS, **LEARNED_ROWS, "first_order": True},
+        HEAD,
+        "first_order",
+        only_classes=True,
+    ),
+    Variant("prototypical", {"kind": "prototypical"}, HEAD, only_classes=True),
+    Variant(
+        "prototypical-pairs",
+        {"kind": "prototypical", "objective": "pairs"},
+        HEAD,
+        adapts_in_training=False,
+        only_classes=True,
+    ),
+    Variant("ridge", {"kind": "ridge"}, HEAD),
+    Variant("kernel", {"kind": "kernel"}, ("support.",)),
+    Variant(
+        "kernel-pairs",
+        {"kind": "kernel", "objective": "pairs"},
+        ("support.",),
+        adapts_in_training=False,
+        only_classes=True,
+    ),
+    Variant("matching", {"kind": "matching"}, ("support.",), only_classes=True),
+    Variant("mann", {"kind": "mann", "hidden": 32, "slots": 12, "width": 16}, ("state.",)),
+    Variant("mann-heads", {"kind": "mann", "hidden": 32, "slots": 20, "width": 8, "reads": 2}, ("state.",)),
 )
 
 

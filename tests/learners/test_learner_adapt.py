@@ -55,7 +55,7 @@ def test_task_params_hold_only_what_adaptation_changed(case: Case, steps: int) -
     leaves = merge(meta.fixed, meta.trained)
     task_params = answer(case.learner(), meta, case.episode(), steps).task_params
     for name, leaf in task_params.items():
-        assert name == CLASS_MASK or name.startswith(case.variant.changes)
+        assert name == CLASS_MASK or name.startswith(case.changes)
         assert name not in leaves or not torch.equal(leaf, leaves[name])
     assert (CLASS_MASK in task_params) == case.classifies
 

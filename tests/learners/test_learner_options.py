@@ -20,7 +20,7 @@ NUMBERS, VECTORS, *_ = TOYS
 COMBINATIONS = [
     {"kind": kind, "head": head, "rates": rates, "first_order": first_order}
     for kind, head, rates, first_order in itertools.product(
-        LEARNERS, ("learned", "class_means"), get_args(Rates), (False, True)
+        LEARNERS, ("learned", "class_means", "shared"), get_args(Rates), (False, True)
     )
 ]
 
@@ -44,7 +44,7 @@ def test_combination_works_or_is_refused(toy: Toy, options: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("kind", LEARNERS)
 def test_kind_alone_is_enough(kind: str) -> None:
-    assert _learner({"kind": kind}, NUMBERS).traits.output_kind == "regression"
+    assert _learner({"kind": kind}, VECTORS).traits.output_kind == "classification"
 
 
 @pytest.mark.parametrize("kind", LEARNERS)
@@ -69,7 +69,7 @@ def test_wrong_option_is_refused(kind: str, wrong: dict[str, Any]) -> None:
 
 
 def test_unknown_kind_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"learner kind 'mamml' is not one of \['anil', 'boil', 'fomaml', 'maml'"):
+    with pytest.raises(ValueError, match=r"learner kind 'mamml' is not one of \['anil', 'boil', 'fomaml', 'kernel'"):
         _learner({"kind": "mamml"}, NUMBERS)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from app.episode import Episode, MetaParams
+from app.learners.calibration import TEMPERATURE
 from app.learners.learner import Metrics
 from app.training.evaluate import task_metrics
 from app.training.meta_step import meta_gradient
@@ -19,7 +20,7 @@ NUM_TASKS = 64
 def starts_from_scratch(case: Case) -> bool:
     """Tell whether a task's start knows nothing of its rows, as it does where a head is made of class means."""
     task_params = answer(case.learner(), case.meta(), case.episode(), steps=0).task_params
-    return case.learner().traits.takes_steps and not task_params.keys() - {"class_mask"}
+    return case.learner().traits.takes_steps and not task_params.keys() - {"class_mask", TEMPERATURE}
 
 
 STARTING_FROM_SCRATCH = [case for case in CASES if starts_from_scratch(case)]

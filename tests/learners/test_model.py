@@ -21,6 +21,7 @@ def card_of(case: Case) -> Card:
         num_train_classes=NUM_TRAIN_CLASSES,
         scales_inputs=case.toy.scaling is not None,
         scales_targets=case.toy.scaling is not None and not case.classifies,
+        calibrated=case.toy.calibrated,
         default_steps=None,
         max_steps=None,
     )
