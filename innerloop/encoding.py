@@ -13,7 +13,7 @@ import numpy.typing as npt
 from innerloop.errors import InvalidRequest, NotFinite, UnreadableFile
 
 Rows = Sequence[Any] | npt.NDArray[Any]
-"""One entry a row: nested lists, an array, or for pictures the bytes or the paths of PNG and JPEG files."""
+"""One entry a row: nested lists, an array, sentences, or for pictures the bytes or paths of PNG and JPEG files."""
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

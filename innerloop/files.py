@@ -40,7 +40,10 @@ def read_support(path: Path, target: str | None = None) -> Support:
         return Support(*read_csv_support(path, target))
     if path.suffix.lower() == ".npz":
         arrays = _arrays(path, ("inputs", "targets"))
-        return Support(arrays["inputs"], _class_names(arrays["targets"], path))
+        return Support(
+            _as_text(arrays["inputs"], path, "the sentences in inputs"),
+            _as_text(arrays["targets"], path, "the class names in targets"),
+        )
     content = read_json(path)
     if not isinstance(content, dict) or not {"inputs", "targets"} <= content.keys():
         raise UnreadableFile(f'{_name(path)} is not {{"inputs": [...], "targets": [...]}}')
@@ -64,7 +67,7 @@ def read_inputs(paths: Sequence[Path], target: str | None = None) -> Rows:
     if path.suffix.lower() == ".csv":
         return read_csv_inputs(path, target)
     if path.suffix.lower() == ".npz":
-        return _arrays(path, ("inputs",))["inputs"]
+        return _as_text(_arrays(path, ("inputs",))["inputs"], path, "the sentences in inputs")
     content = read_json(path)
     inputs = content.get("inputs") if isinstance(content, dict) else content
     if not isinstance(inputs, list):
@@ -128,13 +131,14 @@ def _array(archive: Mapping[str, npt.NDArray[Any]], name: str, path: Path) -> np
     return array
 
 
-def _class_names(targets: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
-    if targets.dtype.kind != "S":
-        return targets
+def _as_text(array: npt.NDArray[Any], path: Path, what: str) -> npt.NDArray[Any]:
+    """Return an array of bytes as one of text, any other as it is."""
+    if array.dtype.kind != "S":
+        return array
     try:
-        return np.char.decode(targets, "utf-8")
+        return np.char.decode(array, "utf-8")
     except UnicodeDecodeError as error:
-        raise UnreadableFile(f"{path}: the class names in targets are not UTF-8") from error
+        raise UnreadableFile(f"{path}: {what} are not UTF-8") from error
 
 
 def _class_folders(folder: Path) -> Support:

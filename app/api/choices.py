@@ -1,9 +1,11 @@
 """Which model and which settings a request asks for, held against its card and the limits."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.api.codec import Schema
 from app.api.context import Context
+from app.api.rows import Array
 from app.engine.engine import AdaptWork
 from app.episode import Support
 from app.learners.model import Model
@@ -32,17 +34,27 @@ class ChosenSettings(NamedTuple):
         return {"steps": self.steps, "rate_scale": self.rate_scale}
 
 
-def chosen_model(context: Context, reference: str) -> ChosenModel:
+def chosen_model(context: Context, reference: str, deadline: float | None) -> ChosenModel:
     """Return the model of `name` (its active version) or `name@version`; ModelNotFound, VersionNotFound. Blocks."""
     name, _, version = reference.partition("@")
-    return loaded_model(context, name, int(version) if version else None)
+    return loaded_model(context, name, int(version) if version else None, deadline)
 
 
-def loaded_model(context: Context, name: str, version: int | None) -> ChosenModel:
-    """Return a version of a model, the active one for None; ModelNotFound, VersionNotFound. Blocks."""
+def loaded_model(context: Context, name: str, version: int | None, deadline: float | None) -> ChosenModel:
+    """Return a version of a model, the active one for None; ModelNotFound, VersionNotFound. Blocks.
+
+    `deadline` is that of reading sentences.
+    """
     number = version or context.store.model_version(name).version
     model = context.engine.model(name, number)
-    return ChosenModel(name, number, model, Schema(model.card, f"{name}@{number}", context.limits))
+
+    def encode(texts: Sequence[str], places: Sequence[str]) -> Array:
+        encoded_RD: Array = context.engine.text_embeddings(
+            model.card.input.encoder or "", texts, places, deadline
+        ).numpy()
+        return encoded_RD
+
+    return ChosenModel(name, number, model, Schema(model.card, f"{name}@{number}", context.limits, encode))
 
 
 def chosen_settings(request: AdaptSettings, chosen: ChosenModel) -> ChosenSettings:

@@ -1,7 +1,8 @@
-"""Rows of inputs: nested lists, or PNG and JPEG files in base64, as float32 of a model's shape."""
+"""Rows of inputs: nested lists, PNG and JPEG files in base64, or sentences, as float32 of a model's shape."""
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -10,24 +11,42 @@ import numpy.typing as npt
 
 from app.card import Card, InputCard
 from app.pictures import decode_picture
-from innerloop.errors import InvalidPicture, InvalidRequest, NotFinite, PictureTooLarge, ShapeMismatch
+from innerloop.errors import (
+    InvalidPicture,
+    InvalidRequest,
+    InvalidText,
+    NotFinite,
+    PictureTooLarge,
+    ShapeMismatch,
+    TextTooLong,
+)
+from innerloop.wire import Limits
 
 Array = npt.NDArray[np.float32]
+Encode = Callable[[Sequence[str], Sequence[str]], Array]
+"""(sentences, their places for messages, as in "inputs[3]") -> [R, D]; of the model's encoder."""
 
 PICTURE_RANGE_SLACK = 1e-3
 """Beyond 0..1 by no more than what resampling elsewhere may overshoot."""
 
 
-def input_rows(value: Any, where: str, card: Card, model: str, max_picture_pixels: int) -> Array:
+def input_rows(value: Any, where: str, card: Card, model: str, limits: Limits, encode: Encode) -> Array:
     """Return [R, *input shape]; `where` and `model` are for messages, as in "support.inputs" and "sinusoid@1".
 
-    Raises InvalidRequest, ShapeMismatch, NotFinite, InvalidPicture or PictureTooLarge, naming the first wrong row.
+    Raises InvalidRequest, ShapeMismatch, NotFinite, InvalidPicture, PictureTooLarge, InvalidText or TextTooLong, naming
+    the first wrong row, and what `encode` raises.
     """
     if not isinstance(value, list):
         raise InvalidRequest(f"{where} is not a list; a list with an entry for each row is expected")
-    if card.input.kind == "image" and any(isinstance(row, str) for row in value):
-        rows = [_picture_row(row, f"{where}[{i}]", card, model, max_picture_pixels) for i, row in enumerate(value)]
-        return np.stack(rows) if rows else _empty(card.input.shape)
+    first_string = next((i for i, row in enumerate(value) if isinstance(row, str)), None)
+    if first_string is not None and card.input.kind == "image":
+        most = limits.max_picture_pixels
+        return np.stack([_picture_row(row, f"{where}[{i}]", card, model, most) for i, row in enumerate(value)])
+    if card.input.kind == "text":
+        return _text_rows(value, where, card, model, limits.max_text_chars, encode)
+    if first_string is not None:
+        takes = _described(card.input.shape)
+        raise InvalidRequest(f"{where}[{first_string}] is a string; {model} takes {takes} a row, and no sentences")
     array = numbers(value, where, card.input.shape, model)
     if card.input.kind == "image":
         _check_range(array, where)
@@ -66,6 +85,35 @@ def _picture_row(row: Any, where: str, card: Card, model: str, max_picture_pixel
     except (InvalidPicture, PictureTooLarge) as error:
         raise type(error)(f"{where}: {error.detail}") from error
     return pixels.astype(np.float32) / np.float32(255.0)
+
+
+def _text_rows(value: list[Any], where: str, card: Card, model: str, max_chars: int, encode: Encode) -> Array:
+    """Return the embeddings of sentences among rows that are embeddings already; all numbers are looked at first."""
+    is_text_R = [isinstance(row, str) for row in value]
+    zeros = [0.0] * card.input.shape[0]
+    try:
+        array = numbers(
+            [zeros if is_text else row for is_text, row in zip(is_text_R, value, strict=True)],
+            where,
+            card.input.shape,
+            model,
+        )
+    except (InvalidRequest, ShapeMismatch) as error:
+        raise type(error)(f"{error.detail}; or a sentence, as a string") from error
+    if any(is_text_R):
+        places = [f"{where}[{i}]" for i, is_text in enumerate(is_text_R) if is_text]
+        texts = [row for row in value if isinstance(row, str)]
+        for text, place in zip(texts, places, strict=True):
+            _check_text(text, place, max_chars)
+        array[is_text_R] = encode(texts, places)
+    return array
+
+
+def _check_text(text: str, place: str, max_chars: int) -> None:
+    if len(text) > max_chars:
+        raise TextTooLong(f"{place} has {len(text)} characters; at most {max_chars} (max_text_chars in GET /limits)")
+    if not text.strip():
+        raise InvalidText(f"{place} is empty; leave the row out, or send a sentence")
 
 
 def _picture_shape(card: InputCard) -> tuple[int, int, int]:

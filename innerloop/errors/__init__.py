@@ -5,9 +5,10 @@ InnerloopError
 │   ├── MalformedRequest         it could not be read at all
 │   │       BadRequest, InvalidIdempotencyKey, NotJson, NotSafetensors
 │   ├── InvalidContent           it was read, and its content is refused
-│   │   ├── InvalidRequest, InvalidId, ModelMismatch, IdempotencyKeyReused, Diverged, TrainingDiverged
+│   │   ├── InvalidRequest, InvalidId, ModelMismatch, IdempotencyKeyReused, Diverged, TrainingDiverged,
+│   │   │       TextNotAvailable
 │   │   ├── InvalidRows          what the rows hold
-│   │   │       EmptySupport, InvalidPicture, InvalidTargets, NonFiniteOutputs, NotFinite,
+│   │   │       EmptySupport, InvalidPicture, InvalidTargets, InvalidText, NonFiniteOutputs, NotFinite,
 │   │   │       ShapeMismatch, TooFewClasses, TooManyClasses, UnknownClass
 │   │   ├── InvalidSetting       how to adapt
 │   │   │       SettingNotSupported, SettingOutOfRange, StepsOverLimit
@@ -20,7 +21,7 @@ InnerloopError
 │   ├── Conflict
 │   │       DatasetExists, DatasetInUse, IdempotencyInFlight, JobStateConflict, RevisionConflict, VersionInUse
 │   ├── TooLarge
-│   │       BodyTooLarge, DatasetTooLarge, PictureTooLarge, TooManyRows
+│   │       BodyTooLarge, DatasetTooLarge, PictureTooLarge, TextTooLong, TooManyRows
 │   ├── UnsupportedMediaType
 │   ├── Unavailable              try again after `retry_after_seconds`
 │   │       Draining, NotReady, Overloaded, StoreUnavailable
@@ -57,6 +58,7 @@ from innerloop.errors.content import (
     InvalidRows,
     InvalidSetting,
     InvalidTargets,
+    InvalidText,
     InvalidWeights,
     ModelMismatch,
     NonFiniteOutputs,
@@ -65,6 +67,7 @@ from innerloop.errors.content import (
     SettingOutOfRange,
     ShapeMismatch,
     StepsOverLimit,
+    TextNotAvailable,
     TooFewClasses,
     TooManyClasses,
     TrainingDiverged,
@@ -80,6 +83,7 @@ from innerloop.errors.form import (
     NotJson,
     NotSafetensors,
     PictureTooLarge,
+    TextTooLong,
     TooLarge,
     TooManyRows,
     UnsupportedMediaType,
@@ -152,6 +156,7 @@ __all__ = [
     "InvalidRows",
     "InvalidSetting",
     "InvalidTargets",
+    "InvalidText",
     "InvalidWeights",
     "JobCrashed",
     "JobNotFound",
@@ -180,6 +185,8 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "TaskNotFound",
+    "TextNotAvailable",
+    "TextTooLong",
     "TimedOut",
     "TooFewClasses",
     "TooLarge",

@@ -44,6 +44,12 @@ class TrainingDiverged(InvalidContent):
     remedy = "Lower the meta-learning rate or the inner rate, clip the gradient, or scale the data; then start anew."
 
 
+class TextNotAvailable(InvalidContent):
+    code = "text-not-available"
+    title = "The service has no encoder for sentences"
+    remedy = "Send each sentence's embedding as a list of numbers, or have the operator install the encoder."
+
+
 class InvalidRows(InvalidContent):
     pass
 
@@ -64,6 +70,12 @@ class InvalidTargets(InvalidRows):
     code = "invalid-targets"
     title = "The targets are of the wrong kind"
     remedy = "Regression takes numbers. Classification takes all strings or all integers, never both."
+
+
+class InvalidText(InvalidRows):
+    code = "invalid-text"
+    title = "An input is not a sentence that can be read"
+    remedy = "Send text with words in it, to a model whose input.kind at GET /models/{name} is text."
 
 
 class NonFiniteOutputs(InvalidRows):

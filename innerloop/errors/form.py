@@ -60,6 +60,12 @@ class PictureTooLarge(TooLarge):
     remedy = "Scale it down below max_picture_pixels of GET /limits; models see far fewer anyway."
 
 
+class TextTooLong(TooLarge):
+    code = "text-too-long"
+    title = "A sentence has too many characters"
+    remedy = "Stay within max_text_chars of GET /limits; an encoder looks at the beginning of a long text alone."
+
+
 class TooManyRows(TooLarge):
     code = "too-many-rows"
     title = "Too many rows"

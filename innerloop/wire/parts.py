@@ -28,7 +28,7 @@ Inputs = Annotated[
         {
             "type": "array",
             "description": "One entry a row: nested lists of the model's input shape, in raw units. "
-            "Picture models also take base64 PNG or JPEG files.",
+            "Picture models also take base64 PNG or JPEG files, text models sentences.",
             "items": {"anyOf": [_ROW_SCHEMA, {"type": "string"}]},
         }
     ),

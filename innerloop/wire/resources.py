@@ -8,11 +8,15 @@ from innerloop.wire.parts import Answer, ClassName, Component, Count, Moment, Re
 
 
 class InputSchema(Answer):
-    """Say what one row of inputs is; `polarity` is there for pictures alone."""
+    """Say what one row of inputs is; `polarity` is there for pictures alone, `encoder` for text.
+
+    Rows of kind `text` are sentences, or the numbers that the encoder makes of them.
+    """
 
     kind: str
     shape: list[int]
     polarity: str | None = Field(None, exclude_if=is_none)
+    encoder: str | None = Field(None, exclude_if=is_none)
 
 
 class OutputSchema(Answer):

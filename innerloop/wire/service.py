@@ -21,6 +21,7 @@ class Limits(Answer):
     max_learning_rate: float = 10.0
     max_learning_rate_scale: float = 100.0
     max_picture_pixels: int = 25_000_000
+    max_text_chars: int = 2000
     max_queue_depth: int = 1000
     max_idempotency_key_chars: int = 255
     max_iterations: int = 1_000_000

@@ -15,7 +15,7 @@ def write(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-SUPPORT: dict[str, tuple[str, str | None, list[list[float]], Sequence[float | str]]] = {
+SUPPORT: dict[str, tuple[str, str | None, Sequence[list[float] | str], Sequence[float | str]]] = {
     "no header": ("1,2,0.5\n3,4,-1\n", None, [[1, 2], [3, 4]], [0.5, -1]),
     "header": ("x,y,out\n1,2,0.5\n", None, [[1, 2]], [0.5]),
     "class names": ("1.5,cat\n2e3,dog\n", None, [[1.5], [2000.0]], ["cat", "dog"]),
@@ -24,6 +24,10 @@ SUPPORT: dict[str, tuple[str, str | None, list[list[float]], Sequence[float | st
     "named target": ("out,x\n5,1\n6,2\n", "out", [[1], [2]], [5, 6]),
     "numbers among names": ("1,7\n2,cat\n", None, [[1], [2]], ["7", "cat"]),
     "blank lines, mark, quotes": ('\ufeffx,kind\r\n\r\n1,"a, b"\r\n', None, [[1]], ["a, b"]),
+    "sentences": ('text,intent\n"hi, you",greet\n7,number\n', None, ["hi, you", "7"], ["greet", "number"]),
+    "sentences behind the target": ("intent,text,x\ngreet,hi,1\n", "intent", ["hi"], ["greet"]),
+    "sentences with numbers as targets": ("text,stars\nfine,4\n", None, ["fine"], [4]),
+    "text as target": ("x,text\n1,yes\n", "text", [[1]], ["yes"]),
     "spaces": ("1, 2\n", None, [[1]], [2]),
 }
 
@@ -33,7 +37,7 @@ def test_support_is_columns_of_numbers_and_a_target(
     tmp_path: Path,
     text: str,
     target: str | None,
-    inputs: list[list[float]],
+    inputs: Sequence[list[float] | str],
     targets: Sequence[float | str],
 ) -> None:
     assert read_csv_support(write(tmp_path, text), target) == (inputs, targets)
@@ -47,6 +51,11 @@ def test_whole_numbers_stay_integers_so_that_they_can_be_classes(tmp_path: Path)
 @pytest.mark.parametrize("text", ["1,2\n3,4\n", "x,y\n1,2\n3,4\n", "x,out,y\n1,cat,2\n3,dog,4\n"])
 def test_inputs_are_all_columns_but_the_target(tmp_path: Path, text: str) -> None:
     assert read_csv_inputs(write(tmp_path, text), "out") == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("text", ["text\nhi\n3\n", "intent,text\ngreet,hi\nnumber,3\n"])
+def test_inputs_of_text_are_the_column_of_that_name(tmp_path: Path, text: str) -> None:
+    assert read_csv_inputs(write(tmp_path, text), None) == ["hi", "3"]
 
 
 BROKEN: dict[str, tuple[str | bytes, str | None, str]] = {
@@ -67,6 +76,10 @@ BROKEN: dict[str, tuple[str | bytes, str | None, str]] = {
     "header alone": ("x,out\n", "out", r"a\.csv has a header and no rows"),
     "no such column": ("x,out\n1,2\n", "target", r"line 1: no column 'target'; there are x, out"),
     "empty": ("\n\n", None, r"a\.csv is empty"),
+    "sentences alone": ("text\nhi\n", None, r"line 1: one column; the targets stand in a column beside the sentences"),
+    "empty sentence": ("text,out\nhi,a\n ,b\n", None, r"line 3 has no text"),
+    "sentences without rows": ("text,out\n", None, r"a\.csv has a header and no rows"),
+    "sentences without a name": ("hi,greet\nbye,leave\n", None, r"line 2: 'bye' is not .* in a column called 'text'"),
     "open quote": ('1,"cat\n', None, r"a\.csv is not CSV in UTF-8"),
     "not UTF-8": (b"1,\xff\n", None, r"a\.csv is not CSV in UTF-8"),
 }
