@@ -2,6 +2,7 @@
 
 import typer
 
+from app.commands.calibrate import calibrate
 from app.commands.evaluate import evaluate
 from app.commands.serve import serve
 from app.commands.train import train
@@ -12,6 +13,7 @@ cli.command()(serve)
 cli.command()(worker)
 cli.command()(train)
 cli.command()(evaluate)
+cli.command()(calibrate)
 
 if __name__ == "__main__":
     cli(prog_name="python -m app")

@@ -17,8 +17,8 @@ from app.learners.model import Model
 
 def evaluate(
     weights: Annotated[
-        Path, typer.Argument(help="A model's weights, models/sinusoid.safetensors; its card lies beside.")
-    ],
+        Path | None, typer.Argument(help="A model's weights, models/sinusoid.safetensors; its card lies beside.")
+    ] = None,
     data: Annotated[list[str] | None, typer.Option(help="A data set by name: omniglot=images_background.zip.")] = None,
     shots: Annotated[list[int] | None, typer.Option(min=1, help="Repeatable; those of its training if absent.")] = None,
     queries: Annotated[int, typer.Option(min=1, help="Query rows a task, or a class.")] = 15,
@@ -29,8 +29,26 @@ def evaluate(
     split: Annotated[str, typer.Option(help="test, or validation.")] = "test",
     as_json_: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Make benchmarks/QUALITY.md: each method on each data set, and its plots.")
+    ] = False,
+    only: Annotated[list[str] | None, typer.Option(help="With --all: a data set of the table. Repeatable.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="With --all: a row of the table. Repeatable.")] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0.01, max=600, help="With --all: training a method and data set, on the processor.")
+    ] = 4.0,
+    again: Annotated[bool, typer.Option("--again", help="With --all: also rows that are there.")] = False,
+    out: Annotated[Path | None, typer.Option(help="With --all: folder of the page, in place of benchmarks.")] = None,
 ) -> None:
-    """Print the mean and 95% interval of each metric over held-out tasks, after each inner-loop step."""
+    """Print the mean and 95% interval of each metric over held-out tasks, after each inner-loop step.
+
+    With --all make the quality table in place of judging one model: it goes on where it stopped.
+    """
+    if all_ != (weights is None):
+        raise typer.BadParameter("name a model's weights, or --all for the quality table, and not both")
+    if weights is None:
+        _make_table(data or [], only or [], method or [], minutes, again=again, out=out)
+        return
     if split not in ("test", "validation"):
         raise typer.BadParameter(f"split is 'test' or 'validation', not {split!r}")
     if threads:
@@ -41,6 +59,23 @@ def evaluate(
         return
     for k, table in tables.items():
         print_table(Console(), f"{weights.stem}, {split}, {k} shots, {queries} queries, {tasks} tasks", table)
+
+
+def _make_table(
+    data: list[str], only: list[str], methods: list[str], minutes: float, *, again: bool, out: Path | None
+) -> None:
+    """Run the table's parts; what it needs is imported here, since an image of the service has neither."""
+    try:
+        from benchmarks.quality.run import FOLDER, run
+    except ModuleNotFoundError as error:
+        detail = f"{error.name} is not here: --all runs in the repository with the dependency group `bench`"
+        raise typer.BadParameter(detail) from error
+    try:
+        complete = run(data, only, methods, minutes, again=again, folder=out or FOLDER, tell=typer.echo)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if not complete:
+        raise typer.Exit(1)
 
 
 def print_table(console: Console, title: str, table: StepTable) -> None:

@@ -11,15 +11,18 @@ from pydantic import ValidationError
 from app.datasets.caps import caps_of
 from app.datasets.contents import split_anew
 from app.datasets.read import read_dataset
+from app.settings import REPOSITORY
 from app.task_distributions.dataset import Dataset
 from app.task_distributions.registry import Datasets
 from innerloop.errors import InnerloopError
 from innerloop.wire import DatasetSpec, Limits, MetaTrainRequest
 
 SPEC_SUFFIX = ".spec.json"
+SHIPPED_SPECS = REPOSITORY / "models" / "requests"
 DATA_HELP = (
     "A data set by name: omniglot=images_background.zip, patients=patients.csv. Repeatable. But for a zip of class "
-    "folders, PATH.spec.json beside the file says what it holds, as POST /datasets takes it in `spec`."
+    "folders, PATH.spec.json beside the file, or else models/requests/NAME.spec.json, says what it holds, as POST "
+    "/datasets takes it in `spec`."
 )
 """What the option --data says."""
 
@@ -42,8 +45,9 @@ def datasets_from(assignments: Sequence[str]) -> tuple[Datasets, dict[str, Path]
     """Return the data sets of `name=path` options, read, and their paths; usage error for one that is none.
 
     What a file holds is said by the JSON file beside it, `PATH.spec.json`, as POST /datasets takes it in `spec` (its
-    name may be left out). A zip of class folders does without: it is split by super-class where its folders have
-    such, as Omniglot's alphabets are, and else by class.
+    name may be left out), and where there is none by the one in `models/requests` that is called as the data set is,
+    `NAME.spec.json`: folders of data may be read-only. A zip of class folders does without: it is split by super-class
+    where its folders have such, as Omniglot's alphabets are, and else by class.
     """
     paths: dict[str, Path] = {}
     for assignment in assignments:
@@ -55,20 +59,33 @@ def datasets_from(assignments: Sequence[str]) -> tuple[Datasets, dict[str, Path]
 
 
 def _dataset(name: str, path: Path) -> Dataset:
-    beside = path.with_name(path.name + SPEC_SUFFIX)
-    body = _read_json(beside) if beside.is_file() else {"kind": "labelled"}
-    if not beside.is_file() and path.suffix.lower() != ".zip":
-        raise typer.BadParameter(f"{path} needs a JSON file {beside.name} beside it, as POST /datasets takes in `spec`")
+    file = _spec_file(name, path)
+    body = _read_json(file) if file else {"kind": "labelled"}
     try:
         spec = DatasetSpec.model_validate({**body, "name": name})
         dataset = read_dataset(spec, path, path.name, caps_of(Limits()))
-        if not beside.is_file() and dataset.group_names:
+        if file is None and dataset.group_names:
             return split_anew(dataset, "group", spec.split.fractions, spec.split.seed)
         return dataset
     except ValidationError as error:
-        raise typer.BadParameter(f"{beside.name}: {_lines(error)}") from error
+        raise typer.BadParameter(f"{file.name if file else name}: {_lines(error)}") from error
     except InnerloopError as error:
         raise typer.BadParameter(error.detail) from error
+
+
+def _spec_file(name: str, path: Path) -> Path | None:
+    """Return the file that says what `path` holds; None for a zip, which may do without."""
+    beside, shipped = path.with_name(path.name + SPEC_SUFFIX), SHIPPED_SPECS / (name + SPEC_SUFFIX)
+    if beside.is_file():
+        return beside
+    if path.suffix.lower() == ".zip":
+        return None
+    if Path(name).name == name and shipped.is_file():
+        return shipped
+    raise typer.BadParameter(
+        f"{path} needs a JSON file {beside.name} beside it, or {shipped.name} in models/requests, as POST /datasets "
+        "takes in `spec`"
+    )
 
 
 def _lines(error: ValidationError) -> str:

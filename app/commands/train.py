@@ -14,10 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from app.commands.evaluate import print_table
 from app.commands.requests import datasets_from, request_from
-from app.jobs.finished import completed_card, provenance_of
+from app.jobs.finished import completed_model, provenance_of
 from app.jobs.model_files import write_model
 from app.jobs.plan import PlannedRun, planned_run
 from app.jobs.report import StepTable
+from app.learners.model import Model
 from app.task_distributions.distribution import Split
 from app.training.run import Progress as RunProgress
 from app.training.run import train as run_training
@@ -66,13 +67,14 @@ def train(
         wanted,
         state,
         device,
-        command="python -m app " + shlex.join(_without_folders(sys.argv[1:])),
+        command="python -m app " + shlex.join(without_folders(sys.argv[1:])),
         data=_data(paths),
         training_seconds=round(time.monotonic() - start, 1),
     )
     console.print("evaluating on tasks set aside")
-    card = completed_card(planned, wanted, state.best, datasets, provenance, _tell)
-    path = write_model(out, card, state.best)
+    trained = Model(planned.card, planned.learner, state.best)
+    model = completed_model(trained, wanted.tasks.model_dump(exclude_none=True), datasets, provenance, _tell)
+    path = write_model(out, model.card, model.meta)
     console.print(f"wrote {path} and its card")
 
 
@@ -127,7 +129,7 @@ def _data(paths: dict[str, Path]) -> dict[str, dict[str, str]]:
     }
 
 
-def _without_folders(arguments: list[str]) -> list[str]:
+def without_folders(arguments: list[str]) -> list[str]:
     """Return the arguments with paths outside this folder cut to their file names: a card names no machine."""
     return [
         "=".join(Path(part).name if part.startswith(("/", "..")) else part for part in argument.split("="))

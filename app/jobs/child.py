@@ -19,7 +19,7 @@ from typing import IO
 import torch
 
 from app.datasets.stored import dataset_of
-from app.jobs.finished import completed_card, provenance_of
+from app.jobs.finished import completed_model, provenance_of
 from app.jobs.frames import Frame, read_frame, write_frame
 from app.jobs.model_files import ModelFiles, model_of
 from app.jobs.plan import PlannedRun, planned_run
@@ -130,10 +130,12 @@ def _work(assignment: Assignment, inbox: _Inbox, sink: IO[bytes]) -> None:
         raise TrainingDiverged(f"no validation was finite in {state.iteration} iterations; a lower rate may help")
     data = {name: {"sha256": digest} for name, digest in assignment.data_sha256.items()}
     provenance = provenance_of(assignment.request, state, str(assignment.device), job_id=assignment.job_id, data=data)
-    card = completed_card(planned, assignment.request, state.best, assignment.datasets, provenance)
-    weights = to_bytes(as_tree(state.best))
-    write_frame(sink, Frame("finished", {"card": card.model_dump(mode="json")}, weights))
-    _compare_on_demand(Model(card, planned.learner, state.best), planned, assignment.device, inbox, sink)
+    tasks = assignment.request.tasks.model_dump(exclude_none=True)
+    trained = Model(planned.card, planned.learner, state.best)
+    model = completed_model(trained, tasks, assignment.datasets, provenance)
+    weights = to_bytes(as_tree(model.meta))
+    write_frame(sink, Frame("finished", {"card": model.card.model_dump(mode="json")}, weights))
+    _compare_on_demand(model, planned, assignment.device, inbox, sink)
 
 
 def _trained(assignment: Assignment, planned: PlannedRun, inbox: _Inbox, sink: IO[bytes]) -> RunState | None:

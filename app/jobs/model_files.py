@@ -1,5 +1,6 @@
 """Models as pairs of files: `<name>.safetensors` with the weights and `<name>.json` with the card."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ NOT_PACKED = {"name", "provenance", "metrics"}
 """What of a card building its learner does not need: without it equal weights are equal bytes, whoever trained them."""
 
 
+LISTS_OF_NUMBERS = re.compile(r"\[(\n[-+.,\w\s]*)\]")
+"""In indented JSON: with a line a quantile, a card would have a thousand. Strings hold no raw line break."""
 MAX_CARD_DEPTH = 20
 """Objects and lists in each other; metrics take five."""
 
@@ -50,8 +53,9 @@ def write_model(folder: Path, card: Card, meta: MetaParams) -> Path:
 
 
 def write_card(folder: Path, card: Card) -> None:
-    """Write the card of a model."""
-    _replace(folder / f"{card.name}.json", (card.model_dump_json(indent=2) + "\n").encode())
+    """Write the card of a model, each list of numbers on one line."""
+    text = LISTS_OF_NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", card.model_dump_json(indent=2))
+    _replace(folder / f"{card.name}.json", (text + "\n").encode())
 
 
 def read_model_files(weights: Path) -> ModelFiles:

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from app.card import Card, InputCard, OutputCard
+from app.card import ANY_WAYS, Card, InputCard, OutputCard
+from app.learners.calibration import with_temperature
 from app.learners.learner import Learner
 from app.learners.losses import DEFAULT_LOSS, LOSSES
 from app.learners.model import as_tree
@@ -47,20 +48,31 @@ def planned_run(request: MetaTrainRequest, datasets: Datasets, limits: Limits) -
     loss = _fitting_loss(request.loss, training)
     network = _network(request, validation, limits)
     learner = _learner(request, network, loss, training)
-    if training.num_outputs != validation.num_outputs:
+    if training.num_outputs != validation.num_outputs and not learner.traits.any_ways:
         other = _learner(request, _network(request, training, limits), loss, training)
         _check_same_leaves(learner, other, validation.num_outputs)
+    if isinstance(tasks.get("training_ways"), list) and not learner.traits.any_ways:
+        detail = "training_ways is a range: it needs a learner whose head is made from each task's own classes"
+        raise _invalid(detail, ["tasks", "training_ways"])
     _check_cap("learner.steps", learner.traits.steps, limits.max_steps, ["learner", "steps"])
     card = Card(
         name=request.name,
         learner=request.learner.model_dump(),
         network=request.network.model_dump(),
         loss=loss,
-        input=InputCard(kind=training.input_kind, shape=training.input_shape, polarity=network.polarity),
-        output=OutputCard(kind=validation.output_kind, shape=(validation.num_outputs,)),
+        input=InputCard(
+            kind="text" if network.encoder else training.input_kind,
+            shape=training.input_shape,
+            polarity=network.polarity,
+            encoder=network.encoder,
+        ),
+        output=OutputCard(
+            kind=validation.output_kind, shape=(ANY_WAYS if learner.traits.any_ways else validation.num_outputs,)
+        ),
         num_train_classes=training.num_classes,
         scales_inputs=training.scaling is not None,
         scales_targets=training.scaling is not None and training.output_kind == "regression",
+        calibrated=validation.output_kind == "classification",
         default_steps=learner.traits.steps if learner.traits.takes_steps else None,
         max_steps=_max_steps(learner, limits),
     )
@@ -78,7 +90,8 @@ def _network(request: MetaTrainRequest, distribution: Distribution, limits: Limi
 def _learner(request: MetaTrainRequest, network: Network, loss: str, training: Distribution) -> Learner:
     options = request.learner.model_dump()
     learner = _checked("learner", lambda: build_learner(options, network, loss, training.num_classes))
-    return learner if training.scaling is None else with_scaling(learner, training.scaling)
+    learner = learner if training.scaling is None else with_scaling(learner, training.scaling)
+    return with_temperature(learner) if training.output_kind == "classification" else learner
 
 
 def _check_same_leaves(learner: Learner, other: Learner, ways: int) -> None:
@@ -125,11 +138,10 @@ def _check_caps(request: MetaTrainRequest, limits: Limits) -> None:
     _check_cap("iterations", request.iterations, limits.max_iterations, ["iterations"])
     _check_cap("meta_batch_size", request.meta_batch_size, limits.max_meta_batch_size, ["meta_batch_size"])
     tasks: Mapping[str, Any] = request.tasks.model_dump(exclude_none=True)
-    shots = tasks.get("shots", 0)
-    _check_cap("shots", max(shots) if isinstance(shots, list) else shots, limits.max_shots, ["tasks", "shots"])
-    for field, cap in (("queries", limits.max_queries), ("ways", limits.max_ways)):
+    for field, cap in (("shots", limits.max_shots), ("queries", limits.max_queries), ("ways", limits.max_ways)):
         for name in (field, f"training_{field}"):
-            _check_cap(name, tasks.get(name, 0), cap, ["tasks", name])
+            value = tasks.get(name, 0)
+            _check_cap(name, max(value) if isinstance(value, list) else value, cap, ["tasks", name])
 
 
 def _check_cap(what: str, value: int, cap: int, loc: list[str | int]) -> None:

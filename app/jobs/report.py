@@ -7,11 +7,13 @@ from typing import Any
 import torch
 
 from app.card import Card
-from app.episode import MetaParams
+from app.episode import Episode, MetaParams
 from app.learners.learner import Learner
 from app.task_distributions.distribution import Distribution, Split
 from app.task_distributions.registry import Datasets, build_distribution
-from app.training.evaluate import Estimate, evaluate
+from app.training.calibrate import BINS, CALIBRATION_ERROR, binning, calibration_error
+from app.training.evaluate import Estimate, estimate, task_metrics
+from app.training.portions import portions
 from app.training.run import score
 
 StepTable = dict[int, dict[str, Estimate]]
@@ -27,18 +29,40 @@ STEPS_SHOWN = (0, 1, 2, 3, 5, 10)
 def by_step(
     learner: Learner, meta: MetaParams, distribution: Distribution, num_tasks: int, steps: Sequence[int]
 ) -> StepTable:
-    """Return the metrics over `num_tasks` fresh tasks after each number of steps; the same tasks for each."""
-    generator = torch.Generator().manual_seed(EVALUATION_SEED)
+    """Return the metrics over `num_tasks` fresh tasks after each number of steps; the same tasks for each.
+
+    Of classes there is the calibration error too, of all rows together.
+    """
+    batches = fresh_batches(distribution, num_tasks, EVALUATION_SEED)
+    return {step: _judged(binning(learner), meta, batches, step) for step in steps}
+
+
+def fresh_batches(distribution: Distribution, num_tasks: int, seed: int) -> list[Episode]:
+    """Return `num_tasks` tasks that depend on the seed alone, in batches."""
+    generator = torch.Generator().manual_seed(seed)
     sizes = [min(TASKS_PER_BATCH, num_tasks - start) for start in range(0, num_tasks, TASKS_PER_BATCH)]
-    batches = [distribution.sample(generator, size) for size in sizes]
-    return {step: evaluate(learner, meta, batches, step) for step in steps}
+    return [distribution.sample(generator, size) for size in sizes]
+
+
+def _judged(learner: Learner, meta: MetaParams, batches: Sequence[Episode], steps: int) -> dict[str, Estimate]:
+    parts = [task_metrics(learner, meta, portion, steps) for batch in batches for portion in portions(batch)]
+    metrics = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    bins_TB3 = metrics.pop(BINS, None)
+    found = {name: estimate(values_T) for name, values_T in metrics.items()}
+    return found if bins_TB3 is None else {**found, CALIBRATION_ERROR: calibration_error(bins_TB3)}
 
 
 def evaluation_tasks(
-    tasks: Mapping[str, Any], shots: int, queries: int, split: Split, datasets: Datasets
+    tasks: Mapping[str, Any],
+    shots: int,
+    queries: int,
+    split: Split,
+    datasets: Datasets,
+    ways: int | None = None,
 ) -> Distribution:
-    """Return the held-out tasks of a training request's `tasks`, at one number of shots."""
-    return build_distribution({**tasks, "shots": shots, "queries": queries}, split, datasets)
+    """Return the held-out tasks of a training request's `tasks`, at one number of shots and, if named, of ways."""
+    changes = {"shots": shots, "queries": queries, **({} if ways is None else {"ways": ways})}
+    return build_distribution({**tasks, **changes}, split, datasets)
 
 
 def steps_to_show(card: Card) -> list[int]:

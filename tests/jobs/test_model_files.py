@@ -1,11 +1,12 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from app.card import Card
+from app.card import Card, Reference
 from app.episode import MetaParams, Tree
 from app.jobs.model_files import (
     MAX_CARD_DEPTH,
@@ -64,6 +65,21 @@ def test_card_can_be_written_alone(tmp_path: Path) -> None:
     write_card(tmp_path, CARD.model_copy(update={"metrics": {"test": 1.5}}))
     assert read_model_files(weights).card.metrics == {"test": 1.5}
     assert weights.read_bytes() == before
+
+
+def test_list_of_numbers_is_one_line_of_a_card_and_strings_are_left_alone(tmp_path: Path) -> None:
+    losses = {"0": (-1.5, 2e-07, 3.0), "1": (0.0, 1.0, 1e26)}
+    card = CARD.model_copy(
+        update={
+            "familiarity": (Reference(ways=None, rows=5, loss_by_step=losses),),
+            "provenance": {"said": "[\n  1,\n  2\n]", "empty": [], "lists": [["a", "b"], [1, 2]]},
+        }
+    )
+    weights = written(tmp_path, card)
+    text = weights.with_suffix(".json").read_text()
+    assert re.search(r'\n +"0": \[-1.5, [-.\de]+, 3.0\],\n', text)
+    assert "[1, 2]" in text
+    assert read_model_files(weights).card == card
 
 
 def test_shipped_models_are_those_of_the_folder_by_name(tmp_path: Path) -> None:

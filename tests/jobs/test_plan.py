@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 
+from app.card import ANY_WAYS
 from app.jobs.plan import PlannedRun, planned_run
 from app.learners.model import as_tree, learner_of
 from app.task_distributions.dataset import Dataset
@@ -51,6 +52,7 @@ WRONG = [
     ({**PICTURES, "tasks": {**DRAWINGS, "shots": [1, 101]}}, "tasks.shots", "at most 100"),
     ({**PICTURES, "tasks": {**DRAWINGS, "ways": 101}}, "tasks.ways", "at most 100"),
     ({**PICTURES, "tasks": {**DRAWINGS, "training_ways": 101}}, "tasks.training_ways", "at most 100"),
+    ({**PICTURES, "tasks": {**DRAWINGS, "training_ways": [5, 101]}}, "tasks.training_ways", "at most 100"),
     ({**PICTURES, "tasks": {**DRAWINGS, "training_queries": 101}}, "tasks.training_queries", "at most 100"),
     ({"network": {"kind": "mlp", "hidden": [4096] * 16}}, "network", "at most 50000000"),
     ({"learner": {**MAML, "steps": 101}}, "learner.steps", "100"),
@@ -89,6 +91,8 @@ WRONG = [
         "tasks.training_ways",
         "class means",
     ),
+    ({**PICTURES, "tasks": {**DRAWINGS, "training_ways": [2, 5]}}, "tasks.training_ways", "range: it needs a learner"),
+    ({**PICTURES, "tasks": {**DRAWINGS, "training_ways": [4, 9]}}, "tasks.training_ways", "training_ways must be 5"),
     # what the data cannot give
     ({**PICTURES, "tasks": {**DRAWINGS, "dataset": "mnist"}}, "tasks", "data set 'mnist' is not at hand"),
     ({**PICTURES, "tasks": {**DRAWINGS, "dataset": "patients"}}, "tasks", "is grouped; tasks of kind 'labelled'"),
@@ -177,6 +181,13 @@ RIGHT: dict[str, dict[str, Any]] = {
         "learner": CLASS_MEANS,
         "tasks": {**DRAWINGS, "rotations": True, "training_ways": 60, "training_queries": 2},
     },
+    "a range of ways in training": {
+        **PICTURES,
+        "learner": CLASS_MEANS,
+        "tasks": {**DRAWINGS, "rotations": True, "training_ways": [5, 20]},
+    },
+    "wrong labels": {**PICTURES, "tasks": {**DRAWINGS, "label_noise": 0.3, "evaluation_label_noise": 0.2}},
+    "pictures normed by the support": {**PICTURES, "network": {**CONV4, "norm": "support"}},
     "as many ways in training": {**PICTURES, "tasks": {**DRAWINGS, "training_ways": 5}},
 }
 
@@ -199,7 +210,8 @@ def test_right_request_gives_a_run_that_trains_and_validates(right_run: PlannedR
 def test_card_tells_what_goes_in_and_what_comes_out(right_run: PlannedRun) -> None:
     card, validation = right_run.card, right_run.validation
     assert (card.input.kind, card.input.shape) == (validation.input_kind, validation.input_shape)
-    assert (card.output.kind, card.output.shape) == (validation.output_kind, (validation.num_outputs,))
+    num_outputs = ANY_WAYS if right_run.learner.traits.any_ways else validation.num_outputs
+    assert (card.output.kind, card.output.shape) == (validation.output_kind, (num_outputs,))
     assert card.num_train_classes == right_run.training.num_classes
     assert card.default_steps is not None
     assert card.max_steps is not None

@@ -5,8 +5,17 @@ import torch
 
 from app.episode import Episode
 from app.jobs.plan import planned_run
-from app.jobs.report import as_json, best_steps, by_step, evaluation_tasks, steps_to_show
+from app.jobs.report import (
+    EVALUATION_SEED,
+    as_json,
+    best_steps,
+    by_step,
+    evaluation_tasks,
+    fresh_batches,
+    steps_to_show,
+)
 from app.training.evaluate import Estimate, evaluate
+from app.training.portions import ROWS_AT_ONCE
 from innerloop.wire import Limits, MetaTrainRequest
 from tests.jobs.data_at_hand import drawings
 
@@ -74,6 +83,18 @@ def test_judgement_takes_its_own_shots_and_queries_and_the_ways_of_the_model() -
     support, query, _ = found.sample(torch.Generator(), 2)
     assert support.inputs.shape[:2] == (2, 3 * 4)
     assert query.inputs.shape[:2] == (2, 3 * 7)
+
+
+def test_other_ways_are_those_asked_for() -> None:
+    tasks = {"kind": "labelled", "dataset": "omniglot", "ways": 3, "shots": 1, "queries": 5, "training_ways": 9}
+    found = evaluation_tasks(tasks, 1, 5, "test", {"omniglot": drawings()}, ways=2)
+    assert found.sample(torch.Generator(), 4).support.class_mask.shape == (4, 2)
+
+
+def test_large_tasks_are_judged_one_by_one_as_together() -> None:
+    tasks = evaluation_tasks({"kind": "sinusoid"}, ROWS_AT_ONCE // 2, ROWS_AT_ONCE // 2, "test", {})
+    together = evaluate(PLANNED.learner, META, fresh_batches(tasks, 3, EVALUATION_SEED), 1)
+    assert by_step(PLANNED.learner, META, tasks, 3, [1])[1]["loss"] == pytest.approx(together["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
