@@ -28,6 +28,10 @@ def adaptation(answer: wire.AdaptAnswer) -> Table:
     if answer.validation is not None:
         before, after = answer.validation.before, answer.validation.after
         shown["validation"] = f"{'–' if before is None else _score(before)} → {_score(after)}"
+    if answer.estimate is not None:
+        shown["estimate"] = _estimate(answer.estimate)
+    if answer.familiarity is not None:
+        shown["familiarity"] = f"{number(answer.familiarity.before)} → {number(answer.familiarity.after)}"
     return facts(shown)
 
 
@@ -216,6 +220,12 @@ def _likeliest(classes: Sequence[object], probabilities: Sequence[float]) -> str
 
 def _list(names: Sequence[object] | None) -> str:
     return "–" if names is None else ", ".join(map(str, names))
+
+
+def _estimate(found: wire.Estimate) -> str:
+    worth = f"error {number(found.error)}" if found.accuracy is None else f"accuracy {number(found.accuracy)}"
+    how = "leaving out one at a time" if found.method == "leave_one_out" else f"in {found.folds} folds"
+    return f"{worth}, loss {number(found.loss)}, by {found.rows} rows {how}"
 
 
 def _score(score: wire.Score) -> str:

@@ -1,7 +1,5 @@
 """`POST /adapt`, from a parsed request to a stored revision."""
 
-import math
-import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,21 +7,25 @@ from typing import Any
 
 from anyio import to_thread
 
+from app.api.adapt_answers import answer_json, worth_of
 from app.api.context import Context, now
 from app.api.outcome import Caller, Outcome
 from app.api.preparing import Prepared, prepare
-from app.engine.engine import TaskKey
-from app.engine.executor import Adapted, Judged
+from app.engine.engine import AdaptedTask, TaskKey
+from app.engine.estimate import Estimate
+from app.engine.worker import Timed
 from app.episode import TaskParams
 from app.store import KEEP, IdempotentAnswer, Keep, NewAnswer, NewRevision, Revision
 from app.trees import from_bytes, to_bytes
 from innerloop.errors import RevisionConflict, RevisionNotFound, TaskNotFound
-from innerloop.wire import AdaptAnswer, AdaptRequest, Score, TimingMs, Validation
+from innerloop.wire import AdaptRequest
 
 AnswerOf = Callable[[Revision], dict[str, Any]]
 
 MAX_TRIES = 10
 """Another replica may add a revision to the same task between our reading and our writing; then we start over."""
+ESTIMATE = "estimate"
+"""Where a revision keeps what cross-validation found; not there where nobody asked."""
 
 
 async def adapt_task(context: Context, caller: Caller, request: AdaptRequest) -> Outcome:
@@ -48,16 +50,19 @@ async def _adapt_once(context: Context, caller: Caller, request: AdaptRequest, t
 
 
 async def _answer_anew(context: Context, caller: Caller, request: AdaptRequest, prepared: Prepared) -> Outcome:
-    done = await context.engine.adapt(prepared.work, prepared.validation, caller.deadline)
-    adapted, judged = done.result
+    done = await context.engine.adapt(
+        prepared.work, prepared.validation, caller.deadline, wants_estimate=request.estimate
+    )
+    adapted, judged, estimated = done.result
+    worth = worth_of(prepared, adapted.support_loss, judged, estimated)
     made: dict[int, dict[str, Any]] = {}
 
     def answer_of(revision: Revision) -> dict[str, Any]:
         """Return the answer, the very same one to the store (for the idempotency key) and to the caller."""
-        answer = _answer(revision, judged, caller, cached=False, queue_ms=done.queue_ms, compute_ms=done.compute_ms)
+        answer = answer_json(revision, worth, caller, cached=False, queue_ms=done.queue_ms, compute_ms=done.compute_ms)
         return made.setdefault(revision.revision, answer)
 
-    revision = await to_thread.run_sync(_store, context, caller, request, prepared, adapted, answer_of)
+    revision = await to_thread.run_sync(_store, context, caller, request, prepared, done.result, answer_of)
     key = TaskKey(caller.tenant, prepared.task_id, revision.revision)
     context.engine.keep_task_params(key, adapted.task_params)
     return Outcome(201, answer_of(revision))
@@ -68,10 +73,14 @@ def _store(
     caller: Caller,
     request: AdaptRequest,
     prepared: Prepared,
-    adapted: Adapted,
+    done: AdaptedTask,
     answer_of: AnswerOf,
 ) -> Revision:
+    adapted, _, estimated = done
     steps = prepared.settings.steps if prepared.chosen.model.learner.traits.takes_steps else None
+    answer: dict[str, Any] = {"steps": steps, "kept_step": adapted.kept_step, "support_loss": adapted.support_loss}
+    if request.estimate:
+        answer[ESTIMATE] = estimated._asdict() if estimated else None
     new = NewRevision(
         tenant=caller.tenant,
         task_id=prepared.task_id,
@@ -81,7 +90,7 @@ def _store(
         support=prepared.support,
         support_size=len(prepared.rows.inputs),
         classes=prepared.rows.classes,
-        answer={"steps": steps, "kept_step": adapted.kept_step, "support_loss": adapted.support_loss},
+        answer=answer,
         weights=to_bytes(adapted.task_params),
         authority="weights",
     )
@@ -98,17 +107,34 @@ def _store(
 async def _answer_again(context: Context, caller: Caller, request: AdaptRequest, prepared: Prepared) -> Outcome:
     latest = prepared.latest
     assert latest is not None
-    judged, queue_ms, compute_ms = None, 0.0, 0.0
+    judged, estimated, queue_ms, compute_ms = None, None, 0.0, 0.0
     if prepared.validation is not None:
         params = await to_thread.run_sync(_params_of, context, latest)
         judged, queue_ms, compute_ms = await context.engine.judge(
             prepared.work, params, prepared.validation, caller.deadline
         )
+    if request.estimate:
+        estimated, more_queue_ms, more_compute_ms = await _estimate_again(context, caller, prepared, latest)
+        queue_ms, compute_ms = queue_ms + more_queue_ms, compute_ms + more_compute_ms
+    worth = worth_of(prepared, latest.answer["support_loss"], judged, estimated)
 
     def answer_of(revision: Revision) -> dict[str, Any]:
-        return _answer(revision, judged, caller, cached=True, queue_ms=queue_ms, compute_ms=compute_ms)
+        return answer_json(revision, worth, caller, cached=True, queue_ms=queue_ms, compute_ms=compute_ms)
 
     return Outcome(200, await to_thread.run_sync(_keep, context, caller, request, latest, answer_of))
+
+
+async def _estimate_again(
+    context: Context, caller: Caller, prepared: Prepared, latest: Revision
+) -> Timed[Estimate | None]:
+    """Return the estimate that is stored with a revision, made now where nobody asked for it then."""
+    if ESTIMATE in latest.answer:
+        stored = latest.answer[ESTIMATE]
+        return Timed(Estimate(**stored) if stored else None, 0.0, 0.0)
+    kept_step = latest.answer["kept_step"]
+    work = prepared.work if kept_step is None else prepared.work._replace(steps=kept_step)
+    params = await to_thread.run_sync(_params_of, context, latest)
+    return await context.engine.estimate(work, params, caller.deadline)
 
 
 def _keep(
@@ -153,38 +179,3 @@ def _new_answer(caller: Caller, answer_of: AnswerOf) -> NewAnswer[Revision] | No
 
 def _ttl(request: AdaptRequest) -> float | Keep | None:
     return request.ttl_seconds if "ttl_seconds" in request.model_fields_set else KEEP
-
-
-def _answer(
-    revision: Revision, judged: Judged | None, caller: Caller, *, cached: bool, queue_ms: float, compute_ms: float
-) -> dict[str, Any]:
-    total_ms = (time.monotonic() - caller.started) * 1e3
-    answer = AdaptAnswer(
-        task_id=revision.task_id,
-        revision=revision.revision,
-        model=revision.model,
-        model_version=revision.model_version,
-        support_size=revision.support_size,
-        classes=revision.classes,
-        validation=_validation(judged),
-        cached=cached,
-        expires_at=revision.expires_at,
-        timing_ms=TimingMs(queue=_rounded(queue_ms), compute=_rounded(compute_ms), total=_rounded(total_ms)),
-        **revision.answer,
-    )
-    return answer.model_dump(mode="json")
-
-
-def _validation(judged: Judged | None) -> Validation | None:
-    if judged is None:
-        return None
-    return Validation(before=_score(judged.before) if judged.before else None, after=_score(judged.after))
-
-
-def _score(metrics: dict[str, float]) -> Score:
-    loss = metrics["loss"]
-    return Score(loss=loss if math.isfinite(loss) else None, accuracy=metrics.get("accuracy"))
-
-
-def _rounded(milliseconds: float) -> float:
-    return round(milliseconds, 3)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.api.rows import Array, input_rows, numbers
+from app.api.rows import Array, Encode, input_rows, numbers
 from app.card import Card
 from app.episode import Query, Support
 from app.store import Classes
@@ -38,6 +38,7 @@ class Schema(NamedTuple):
     model: str
     """`name@version`, for messages."""
     limits: Limits
+    encode: Encode
 
 
 class LabelledRows(NamedTuple):
@@ -80,7 +81,7 @@ def as_support(rows: LabelledRows, card: Card) -> Support:
     row_mask = torch.ones(len(rows.inputs), dtype=torch.bool)
     if rows.classes is None:
         return Support(rows.inputs, rows.targets, row_mask, torch.zeros(0, dtype=torch.bool))
-    class_mask = torch.arange(card.output.shape[0]) < len(rows.classes)
+    class_mask = torch.arange(card.num_classes(len(rows.classes))) < len(rows.classes)
     return Support(rows.inputs, rows.targets, row_mask, class_mask)
 
 
@@ -102,13 +103,21 @@ def query_inputs(value: Any, schema: Schema) -> Tensor:
     return torch.from_numpy(_inputs(value, "inputs", schema))
 
 
-def answer_rows(outputs_QO: Tensor, classes: Classes | None) -> dict[str, Any]:
-    """Return the fields of an answer that hold the predictions; arrays are numpy's, for the fast serializer."""
+def answer_rows(outputs_QO: Tensor, classes: Classes | None, abstain_below: float = 0.0) -> dict[str, Any]:
+    """Return the fields of an answer that hold the predictions; arrays are numpy's, for the fast serializer.
+
+    A row whose largest probability is below `abstain_below` has the label None.
+    """
     outputs = outputs_QO.numpy()
     if classes is None:
         return {"outputs": outputs}
     probabilities = np.ascontiguousarray(outputs[:, : len(classes)])
-    labels = [classes[index] for index in probabilities.argmax(axis=1).tolist()] if len(outputs) else []
+    labels: list[str | int | None] = []
+    if len(outputs):
+        # Compared as float32: what is shown as 0.9 is a little less than the number 0.9, and is not below it.
+        unsure = probabilities.max(axis=1) < np.float32(abstain_below)
+        found = zip(probabilities.argmax(axis=1).tolist(), unsure.tolist(), strict=True)
+        labels = [None if left_out else classes[index] for index, left_out in found]
     return {"labels": labels, "probabilities": probabilities, "classes": classes}
 
 
@@ -125,7 +134,7 @@ def _labelled(inputs: Any, targets: Any, where: str, schema: Schema, known: Clas
 
 
 def _inputs(value: Any, where: str, schema: Schema) -> Array:
-    return input_rows(value, where, schema.card, schema.model, schema.limits.max_picture_pixels)
+    return input_rows(value, where, schema.card, schema.model, schema.limits, schema.encode)
 
 
 def _regression_targets(targets: list[Any], where: str, schema: Schema) -> Array:
@@ -169,7 +178,7 @@ def _check_num_rows(value: Any, num_before: int, most: int, where: str, cap: str
 
 
 def _check_classes(classes: Classes, schema: Schema) -> None:
-    holds = min(schema.card.output.shape[0], schema.limits.max_classes)
+    holds = min(schema.card.num_classes(len(classes)), schema.limits.max_classes)
     if len(classes) > holds:
         raise TooManyClasses(f"the support has {len(classes)} classes; {schema.model} can hold {holds}")
     if len(classes) < 2:

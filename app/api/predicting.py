@@ -15,7 +15,7 @@ from app.engine.worker import Timed
 from app.episode import TaskParams
 from app.store import Classes
 from app.trees import from_bytes
-from innerloop.errors import RevisionNotFound
+from innerloop.errors import RevisionNotFound, SettingNotSupported
 from innerloop.wire import PredictRequest
 
 MAX_TRIES = 5
@@ -32,6 +32,7 @@ class Prepared(NamedTuple):
     inputs: Tensor
     task_params: TaskParams | None
     work: AdaptWork | None
+    abstain_below: float
 
 
 async def predict(
@@ -39,38 +40,49 @@ async def predict(
 ) -> bytes:
     """Return the answer as JSON; `started` and `deadline` are moments of time.monotonic()."""
     prepare = _by_task if request.task_id is not None else _stateless
-    prepared = await to_thread.run_sync(prepare, context, tenant, request)
+    prepared = await to_thread.run_sync(prepare, context, tenant, request, deadline)
     done = await _outputs(context, prepared, deadline)
     return await to_thread.run_sync(_answer, prepared, done, started)
 
 
-def _by_task(context: Context, tenant: str, request: PredictRequest) -> Prepared:
+def _by_task(context: Context, tenant: str, request: PredictRequest, deadline: float | None) -> Prepared:
     for _ in range(MAX_TRIES):
         try:
-            return _by_revision(context, tenant, request)
+            return _by_revision(context, tenant, request, deadline)
         except RevisionNotFound:
             if request.revision is not None:
                 raise
-    return _by_revision(context, tenant, request)
+    return _by_revision(context, tenant, request, deadline)
 
 
-def _by_revision(context: Context, tenant: str, request: PredictRequest) -> Prepared:
+def _by_revision(context: Context, tenant: str, request: PredictRequest, deadline: float | None) -> Prepared:
     assert request.task_id is not None
     revision = context.store.revision(tenant, request.task_id, request.revision, now=now())
-    chosen = loaded_model(context, revision.model, revision.model_version)
+    chosen = loaded_model(context, revision.model, revision.model_version, deadline)
+    abstain_below = _abstain_below(request, chosen)
     key = TaskKey(tenant, revision.task_id, revision.revision)
     params = context.engine.task_params(key, lambda: from_bytes(context.store.revision_weights(*key, now=now())))
     inputs = query_inputs(request.inputs, chosen.schema)
-    return Prepared(chosen, revision.task_id, revision.revision, revision.classes, inputs, params, None)
+    return Prepared(chosen, revision.task_id, revision.revision, revision.classes, inputs, params, None, abstain_below)
 
 
-def _stateless(context: Context, tenant: str, request: PredictRequest) -> Prepared:
+def _stateless(context: Context, tenant: str, request: PredictRequest, deadline: float | None) -> Prepared:
     assert request.support is not None
-    chosen = chosen_model(context, request.model or context.settings.default_model)
+    chosen = chosen_model(context, request.model or context.settings.default_model, deadline)
     settings = chosen_settings(request, chosen)
+    abstain_below = _abstain_below(request, chosen)
     rows = support_rows(request.support, chosen.schema)
     work = adapt_work(chosen, as_support(rows, chosen.schema.card), settings, request)
-    return Prepared(chosen, None, None, rows.classes, query_inputs(request.inputs, chosen.schema), None, work)
+    inputs = query_inputs(request.inputs, chosen.schema)
+    return Prepared(chosen, None, None, rows.classes, inputs, None, work, abstain_below)
+
+
+def _abstain_below(request: PredictRequest, chosen: ChosenModel) -> float:
+    if request.abstain_below is not None and chosen.schema.card.output.kind == "regression":
+        raise SettingNotSupported(
+            f"{chosen.schema.model} answers numbers, which have no probabilities; leave abstain_below out"
+        )
+    return request.abstain_below or 0.0
 
 
 async def _outputs(context: Context, prepared: Prepared, deadline: float | None) -> Timed[Tensor]:
@@ -87,7 +99,7 @@ def _answer(prepared: Prepared, done: Timed[Tensor], started: float) -> bytes:
         "revision": prepared.revision,
         "model": prepared.chosen.name,
         "model_version": prepared.chosen.version,
-        **answer_rows(done.result, prepared.classes),
+        **answer_rows(done.result, prepared.classes, prepared.abstain_below),
         "timing_ms": {
             "queue": round(done.queue_ms, 3),
             "compute": round(done.compute_ms, 3),

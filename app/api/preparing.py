@@ -41,7 +41,7 @@ def prepare(context: Context, caller: Caller, request: AdaptRequest, task_id: st
     reference = request.model or (latest.model if latest else context.settings.default_model)
     if request.append and latest and reference.partition("@")[0] != latest.model:
         raise ModelMismatch(f"the task {task_id!r} belongs to {latest.model!r}, not to {reference!r}")
-    chosen = chosen_model(context, reference)
+    chosen = chosen_model(context, reference, caller.deadline)
     settings = chosen_settings(request, chosen)
     before = _rows_of(context, latest) if request.append and latest else None
     rows = support_rows(request.support, chosen.schema, before)

@@ -40,6 +40,14 @@ class ByteCache(Generic[Value]):
                 mine = self._loading[key] = Future()
         return self._load(key, load, mine) if mine is not None else _result(waiting)
 
+    def held(self, key: Hashable) -> Value | None:
+        """Return the value of `key` if it is held now."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key][0]
+
     def put(self, key: Hashable, value: Value) -> None:
         """Keep a value that is at hand already."""
         size = self._bytes_of(value)

@@ -1,6 +1,6 @@
 """The door to the device: whoever wants a task adapted or predicted asks here."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +8,9 @@ from torch import Tensor
 
 from app.engine import executor
 from app.engine.cache import ByteCache
+from app.engine.estimate import Estimate, estimate
 from app.engine.executor import Adapted, Judged
+from app.engine.text_encoder import TextEncoder
 from app.engine.worker import DeviceWorker, Timed
 from app.episode import Query, Support, TaskParams
 from app.learners.model import Model
@@ -32,6 +34,16 @@ class AdaptWork(NamedTuple):
     """On divergence keep the best finite step."""
 
 
+class AdaptedTask(NamedTuple):
+    """What adapting gave, and what else was asked for."""
+
+    adapted: Adapted
+    judged: Judged | None
+    """None without validation rows."""
+    estimate: Estimate | None
+    """None where it was not asked for or cannot be had."""
+
+
 class TaskKey(NamedTuple):
     """What task parameters are cached under; a number is never given twice, so no entry ever goes stale."""
 
@@ -50,6 +62,7 @@ class Engine:
         *,
         cache_bytes: int,
         model_cache_bytes: int,
+        text_cache_bytes: int = 0,
         max_depth: int,
         compute_threads: int = 1,
     ) -> None:
@@ -58,6 +71,7 @@ class Engine:
         self._worker = DeviceWorker(str(device), max_depth, lambda: torch.set_num_threads(compute_threads))
         self._models: ByteCache[Model] = ByteCache(model_cache_bytes, _model_bytes)
         self._tasks: ByteCache[TaskParams] = ByteCache(cache_bytes, _task_bytes)
+        self._texts = TextEncoder(device, text_cache_bytes)
 
     @property
     def queue_depth(self) -> int:
@@ -73,6 +87,15 @@ class Engine:
     def task_params(self, key: TaskKey, load: Callable[[], TaskParams]) -> TaskParams:
         """Return a task's parameters on the device, from `load` when they are not cached; blocks."""
         return self._tasks.get(key, lambda: to_device(load(), self.device))
+
+    def text_embeddings(
+        self, encoder: str, texts: Sequence[str], places: Sequence[str], deadline: float | None
+    ) -> Tensor:
+        """Return [R, D] on the CPU, the embeddings of `texts`, from the cache or the device; blocks.
+
+        Raises TextNotAvailable, InvalidText, naming one of `places`, and what the worker raises.
+        """
+        return self._texts.embeddings(encoder, texts, places, lambda work: self._worker.run_blocking(work, deadline))
 
     def keep_task_params(self, key: TaskKey, task_params: TaskParams) -> None:
         """Cache parameters that were just made."""
@@ -94,9 +117,9 @@ class Engine:
         """Adapt and predict once on made-up rows, so that the first caller does not wait for lazy imports; blocks."""
         card, traits = model.card, model.learner.traits
         inputs, mask = torch.zeros(2, *card.input.shape), torch.ones(2, dtype=torch.bool)
-        targets, class_mask = torch.zeros(2, *card.output.shape), torch.zeros(0, dtype=torch.bool)
+        targets, class_mask = torch.zeros(2, card.num_outputs), torch.zeros(0, dtype=torch.bool)
         if traits.output_kind == "classification":
-            targets, class_mask = torch.arange(2), torch.arange(card.output.shape[0]) < 2
+            targets, class_mask = torch.arange(2), torch.arange(card.num_classes(2)) < 2
         work = AdaptWork(model, Support(inputs, targets, mask, class_mask), min(traits.steps, 1))
 
         def run() -> None:
@@ -105,13 +128,19 @@ class Engine:
         self._worker.run_blocking(run)
 
     async def adapt(
-        self, work: AdaptWork, validation: Query | None, deadline: float | None
-    ) -> Timed[tuple[Adapted, Judged | None]]:
-        """Adapt one task and judge the validation rows, if any; errors as in the executor and the worker."""
+        self, work: AdaptWork, validation: Query | None, deadline: float | None, *, wants_estimate: bool = False
+    ) -> Timed[AdaptedTask]:
+        """Adapt one task and judge it on the validation rows, if any, and by cross-validation, if that is wanted.
 
-        def run() -> tuple[Adapted, Judged | None]:
+        Errors as in the executor and the worker.
+        """
+
+        def run() -> AdaptedTask:
             adapted = self._adapt(work)
-            return adapted, self._judge(work, adapted.task_params, validation)
+            judged = self._judge(work, adapted.task_params, validation)
+            steps = work.steps if adapted.kept_step is None else adapted.kept_step
+            estimated = self._estimate(work._replace(steps=steps), adapted.task_params) if wants_estimate else None
+            return AdaptedTask(adapted, judged, estimated)
 
         return await self._worker.run(run, deadline)
 
@@ -120,6 +149,12 @@ class Engine:
     ) -> Timed[Judged | None]:
         """Judge validation rows with parameters that were made before."""
         return await self._worker.run(lambda: self._judge(work, task_params, validation), deadline)
+
+    async def estimate(
+        self, work: AdaptWork, task_params: TaskParams, deadline: float | None
+    ) -> Timed[Estimate | None]:
+        """Cross-validate a task whose parameters were made before; `work.steps` are those that were kept."""
+        return await self._worker.run(lambda: self._estimate(work, task_params), deadline)
 
     async def predict(
         self, model: Model, task_params: TaskParams, inputs_Q: Tensor, deadline: float | None
@@ -145,6 +180,9 @@ class Engine:
     def _adapt(self, work: AdaptWork) -> Adapted:
         model, support, steps, rate_scale, keep_best = work
         return executor.adapt(model, support, steps, rate_scale, keep_best=keep_best, device=self.device)
+
+    def _estimate(self, work: AdaptWork, task_params: TaskParams) -> Estimate | None:
+        return estimate(work.model, work.support, task_params, work.steps, work.rate_scale, device=self.device)
 
     def _judge(self, work: AdaptWork, task_params: TaskParams, validation: Query | None) -> Judged | None:
         if validation is None:

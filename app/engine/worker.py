@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, NamedTuple, TypeVar
 
 from innerloop.errors import DeadlineExceeded, Draining, Overloaded
@@ -58,9 +58,14 @@ class DeviceWorker:
             raise _late()
         return await waiting
 
-    def run_blocking(self, work: Callable[[], Result]) -> Result:
-        """Run `work` on the thread and wait for it here, outside any event loop."""
-        return self._submit(work, None).result().result
+    def run_blocking(self, work: Callable[[], Result], deadline: float | None = None) -> Result:
+        """Run `work` on the thread and wait for it here, outside any event loop; errors as of `run`."""
+        future = self._submit(work, deadline)
+        remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+        wait([future], timeout=remaining)
+        if future.cancel():
+            raise _late()
+        return future.result().result
 
     def close(self) -> None:
         """Take no more work and wait until what was taken is done."""

@@ -23,7 +23,8 @@ class AdaptOptions(Settings, total=False):
     """Name the task and how to keep it.
 
     `validation` is `(inputs, targets)`; `ttl_seconds=None` keeps the task for ever, while leaving it out
-    keeps what the task has; `idempotency_key` is made by the client where it is left out.
+    keeps what the task has; `idempotency_key` is made by the client where it is left out; `estimate=False` saves
+    the time that cross-validating the support takes.
     """
 
     task_id: str | None
@@ -31,15 +32,20 @@ class AdaptOptions(Settings, total=False):
     ttl_seconds: int | None
     if_revision: int | None
     validation: tuple[Rows, Rows] | None
+    estimate: bool
     idempotency_key: str | None
 
 
 class PredictOptions(Settings, total=False):
-    """Name a task, or send a `support` of `(inputs, targets)` to adapt on and forget."""
+    """Name a task, or send a `support` of `(inputs, targets)` to adapt on and forget.
+
+    Rows whose largest probability is below `abstain_below` get the label None.
+    """
 
     task_id: str | None
     revision: int | None
     support: tuple[Rows, Rows] | None
+    abstain_below: float | None
 
 
 def adapt(inputs: Rows, targets: Rows, options: AdaptOptions) -> Call[wire.AdaptAnswer]:

@@ -47,6 +47,9 @@ def adapt(
         int | None, typer.Option(help="Fail unless this is the task's latest revision; 0: unless it is new.")
     ] = None,
     validation: Annotated[Path | None, typer.Option(help="Rows to score, in a file such as the support.")] = None,
+    no_estimate: Annotated[
+        bool, typer.Option("--no-estimate", help="Save the time of cross-validating the support.")
+    ] = False,
     target: Target = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -68,6 +71,8 @@ def adapt(
     }
     if forever or ttl_seconds is not None:
         options["ttl_seconds"] = ttl_seconds
+    if no_estimate:
+        options["estimate"] = False
     with client_of(ctx, url) as client:
         show(client.adapt(rows.inputs, rows.targets, **options), tables.adaptation, as_json)
 
@@ -85,6 +90,10 @@ def predict(
     on_divergence: Annotated[
         Literal["error", "best"] | None, typer.Option(help="What to do when adaptation becomes non-finite.")
     ] = None,
+    abstain_below: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Leave out the label of a row whose largest probability is below this."),
+    ] = None,
     target: Target = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -100,6 +109,7 @@ def predict(
         "steps": steps,
         "learning_rate": learning_rate,
         "learning_rate_scale": learning_rate_scale,
+        "abstain_below": abstain_below,
     }
     if on_divergence is not None:
         options["on_divergence"] = on_divergence

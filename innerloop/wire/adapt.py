@@ -59,12 +59,13 @@ class AdaptRequest(AdaptSettings):
     append: bool = False
     ttl_seconds: int | None = Field(None, ge=1, le=_MAX_TTL_SECONDS)
     if_revision: int | None = Field(None, ge=0, le=MAX_INT, description="0: the task must not exist yet")
+    estimate: bool = Field(True, description="Cross-validate the support rows, which adapts again for each fold")
 
 
 class PredictRequest(AdaptSettings):
     """Predict with a task, or adapt and predict in one go with nothing stored.
 
-    With `task_id` nothing but `revision` and `inputs` may be named; without it, `support` is required.
+    With `task_id` nothing but `revision`, `inputs` and `abstain_below` may be named; without it, `support` is required.
     """
 
     task_id: Id | None = None
@@ -72,6 +73,9 @@ class PredictRequest(AdaptSettings):
     model: ModelReference | None = None
     support: SupportRows | None = None
     inputs: Inputs
+    abstain_below: float | None = Field(
+        None, ge=0, le=1, description="Classification: a row whose largest probability is below it gets the label null"
+    )
 
     @model_validator(mode="after")
     def _has_one_form(self) -> Self:
@@ -110,8 +114,40 @@ class Validation(Answer):
     after: Score
 
 
+class Estimate(Answer):
+    """Say what the task is worth on rows that it has not seen, by cross-validation on its support.
+
+    Each of the `rows` is judged by a task adapted without it, `folds` of them in all; a class's only row is not
+    judged. `accuracy` is there for classification, `error` for regression: the mean squared error in the caller's
+    units. A fold has fewer rows than the task, so that the task itself is rather a little better. Rows that stand in
+    the support more than once vouch for each other and make it too good.
+    """
+
+    method: Literal["leave_one_out", "k_fold"]
+    folds: int
+    rows: int
+    accuracy: float | None = Field(None, exclude_if=is_none)
+    error: float | None = Field(None, exclude_if=is_none)
+    loss: float
+
+
+class Familiarity(Answer):
+    """Say where the support's losses lie among those of tasks like the trained ones, from 0 (easier than all) to 1.
+
+    Near 1 is unlike anything that the model was trained on; a small number is no trouble. `before` is None for models
+    that take no steps, `after` where no step was taken or the model has no references of this number of steps.
+    """
+
+    before: float | None
+    after: float | None
+
+
 class AdaptAnswer(Answer):
-    """Say what adaptation did; `classes` is None for regression."""
+    """Say what adaptation did; `classes` is None for regression.
+
+    `estimate` is None where it was turned off or cannot be had: a single row, one row of each class, or a fold that
+    diverged. `familiarity` is None for models without references.
+    """
 
     task_id: str
     revision: int
@@ -123,6 +159,8 @@ class AdaptAnswer(Answer):
     classes: list[ClassName] | None
     support_loss: list[float | None]
     validation: Validation | None
+    estimate: Estimate | None = None
+    familiarity: Familiarity | None = None
     cached: bool
     expires_at: Moment | None
     timing_ms: TimingMs
@@ -131,7 +169,7 @@ class AdaptAnswer(Answer):
 class PredictAnswer(Answer):
     """Hold one prediction a row: `outputs` [Q][D], or `labels`, `probabilities` [Q][N] and `classes`.
 
-    The other kind's fields are None, and left out of the JSON.
+    The other kind's fields are None, and left out of the JSON. A label is None where `abstain_below` asked for that.
     """
 
     task_id: str | None
@@ -139,7 +177,7 @@ class PredictAnswer(Answer):
     model: str
     model_version: int
     outputs: list[list[float]] | None = Field(None, exclude_if=is_none)
-    labels: list[ClassName] | None = Field(None, exclude_if=is_none)
+    labels: list[ClassName | None] | None = Field(None, exclude_if=is_none)
     probabilities: list[list[float]] | None = Field(None, exclude_if=is_none)
     classes: list[ClassName] | None = Field(None, exclude_if=is_none)
     timing_ms: TimingMs

@@ -78,6 +78,22 @@ def png_of_size(width: int, height: int) -> bytes:
     return PNG_SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 
+def png_of_depth(image: Image.Image, bits: int, colour_type: int) -> bytes:
+    """Return a PNG as written by hand: grey (colour type 0), colour (2), or grey and colour on alpha (4 and 6).
+
+    Where there is alpha, the ink is black on what is transparent.
+    """
+    header = struct.pack(">IIBBBBB", *image.size, bits, colour_type, 0, 0, 0)
+    tone = np.asarray(image).astype(np.int64) * (2**bits - 1) // 255
+    colours = {0: [tone], 2: [tone] * 3, 4: [tone * 0], 6: [tone * 0] * 3}[colour_type]
+    samples = np.stack([*colours, *[2**bits - 1 - tone] * (colour_type in (4, 6))], axis=-1).reshape(len(tone), -1)
+    in_bits = (samples[:, :, None] >> np.arange(bits - 1, -1, -1)) & 1
+    rows = np.packbits(in_bits.reshape(len(tone), -1).astype(np.uint8), axis=1)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    return PNG_SIGNATURE + b"".join(_chunk(kind, part) for kind, part in chunks)
+
+
 def png_with_exif(entries: list[tuple[int, int, bytes]]) -> bytes:
     """Return a small PNG with EXIF entries (tag, type, four bytes of value) written as they are."""
     body = struct.pack("<H", len(entries)) + b"".join(

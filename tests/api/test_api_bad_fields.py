@@ -25,6 +25,8 @@ WRONG_BY_PLACE: dict[Place, list[Any]] = {
     ("append",): [1, 0, "true", "", None, []],
     ("ttl_seconds",): [0, -5, 1.5, 60.0, "60", True, 10**12, 2**63, []],
     ("if_revision",): [-1, 1.0, "1", True, 2**63, []],
+    ("estimate",): [1, 0, "true", "", None, [], {"folds": 5}],
+    ("abstain_below",): [0.5],
     ("on_divergence",): ["ignore", "", None, True, 1, ["best"]],
     ("task_id",): [5, 1.5, True, [], {}, ["a"]],
     ("model",): [5, True, [], {}, {"name": "sinusoid"}],
@@ -45,6 +47,8 @@ PREDICT_BY_PLACE: dict[Place, list[Any]] = {
     ("revision",): [0, -1, 1.0, "1", True, 2**63, []],
     ("task_id",): [5, [], {}],
     ("inputs",): [ABSENT],
+    ("estimate",): [True, False],
+    ("abstain_below",): [-0.1, -1e-300, 1.1, 2, 2**63, "0.5", True, [], [0.5], {}],
 }
 WRONG_PREDICT = [(place, value) for place, values in PREDICT_BY_PLACE.items() for value in values]
 TOO_LARGE: list[tuple[str, Any, str]] = [

@@ -51,11 +51,10 @@ def test_adapt_takes_finite_numbers_alone(http: httpx.Client, place: str, litera
 
 
 @pytest.mark.usefixtures("nothing_changes")
-@pytest.mark.parametrize("place", [*ROWS_OF_PREDICT, "revision"])
+@pytest.mark.parametrize("place", [*ROWS_OF_PREDICT, "revision", "abstain_below"])
 @pytest.mark.parametrize("literal", LITERALS)
 def test_predict_takes_finite_numbers_alone(http: httpx.Client, place: str, literal: str) -> None:
-    revision = {"task_id": "bad-numbers", "revision": HERE, "inputs": [[1.0]]}
-    body = ROWS_OF_PREDICT.get(place, revision)
+    body = ROWS_OF_PREDICT.get(place, {"task_id": "bad-numbers", "inputs": [[1.0]], place: HERE})
     problem_of(_post(http, "/predict", body, LITERALS[literal]), 422, "not-finite")
 
 

@@ -29,6 +29,16 @@ def test_a_value_is_loaded_once() -> None:
     assert cache.num_bytes == 5
 
 
+def test_what_is_held_counts_as_used_and_is_never_loaded() -> None:
+    cache = cache_of(10)
+    assert cache.held("a") is None
+    cache.put("a", b"12345")
+    cache.put("b", b"12345")
+    assert cache.held("a") == b"12345"
+    cache.put("c", b"12345")
+    assert (cache.held("a"), cache.held("b")) == (b"12345", None)
+
+
 def test_the_least_recently_used_goes_first() -> None:
     cache = cache_of(10)
     cache.put("a", b"12345")

@@ -154,7 +154,7 @@ async def test_adapting_and_predicting_in_one_equals_one_after_the_other() -> No
     engine = Engine(CPU, lambda name, version: model, cache_bytes=0, model_cache_bytes=0, max_depth=8)
     try:
         work, inputs = AdaptWork(model, support, 3), torch.randn(4, 2)
-        (adapted, judged), _, _ = await engine.adapt(work, None, None)
+        (adapted, judged, _), _, _ = await engine.adapt(work, None, None)
         apart = (await engine.predict(model, adapted.task_params, inputs, None)).result
         assert judged is None
         assert torch.equal((await engine.adapt_and_predict(work, inputs, None)).result, apart)

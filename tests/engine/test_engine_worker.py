@@ -57,6 +57,17 @@ async def test_work_is_done_in_the_order_of_asking(worker: DeviceWorker) -> None
     assert [timed.result for timed in results] == [0, 1, 2]
 
 
+async def test_a_thread_that_waits_gives_up_at_its_deadline(worker: DeviceWorker) -> None:
+    done: list[int] = []
+    blocker, first = await busy(worker)
+    with pytest.raises(DeadlineExceeded):
+        await asyncio.to_thread(worker.run_blocking, recording(done, 1), time.monotonic() + 0.05)
+    blocker.released.set()
+    await first
+    assert await asyncio.to_thread(worker.run_blocking, recording(done, 2), time.monotonic() + 10.0) == 2
+    assert done == [2]
+
+
 async def test_times_are_those_of_waiting_and_of_working(worker: DeviceWorker) -> None:
     blocker, first = await busy(worker)
     waiting = asyncio.create_task(worker.run(lambda: time.sleep(0.02)))

@@ -24,6 +24,11 @@ ADAPTED = {
     "expires_at": "2026-11-21T10:00:00Z",
     "timing_ms": TIMING,
 }
+WORTH = {
+    **ADAPTED,
+    "estimate": {"method": "leave_one_out", "folds": 2, "rows": 2, "error": 0.4, "loss": 0.3},
+    "familiarity": {"before": 0.42, "after": None},
+}
 PREDICTED = {
     "task_id": "a",
     "revision": 1,
@@ -32,6 +37,8 @@ PREDICTED = {
     "outputs": [[0.12], [0.95]],
     "timing_ms": TIMING,
 }
+LABELLED = {field: PREDICTED[field] for field in ("task_id", "revision", "model", "model_version", "timing_ms")}
+ABSTAINED = {**LABELLED, "labels": [None, "b"], "probabilities": [[0.6, 0.4], [0.1, 0.9]], "classes": ["a", "b"]}
 MODEL = {"name": "sinusoid", "active_version": 1, "versions": []}
 TASK = {
     "task_id": "a",
@@ -74,6 +81,27 @@ CALLS: dict[str, tuple[Callable[[Any], Any], str, dict[str, Any] | None, Any, An
         {"support": SUPPORT, "ttl_seconds": None, "validation": SUPPORT},
         ADAPTED,
         wire.AdaptAnswer.model_validate(ADAPTED),
+    ),
+    "adapt without an estimate": (
+        lambda client: client.adapt(X, Y, estimate=False),
+        "POST /adapt",
+        {"support": SUPPORT, "estimate": False},
+        ADAPTED,
+        wire.AdaptAnswer.model_validate(ADAPTED),
+    ),
+    "adapt with an estimate and familiarity": (
+        lambda client: client.adapt(X, Y),
+        "POST /adapt",
+        {"support": SUPPORT},
+        WORTH,
+        wire.AdaptAnswer.model_validate(WORTH),
+    ),
+    "predict and abstain": (
+        lambda client: client.predict(X, task_id="a", abstain_below=0.5),
+        "POST /predict",
+        {"task_id": "a", "abstain_below": 0.5, "inputs": X},
+        ABSTAINED,
+        wire.PredictAnswer.model_validate(ABSTAINED),
     ),
     "predict with a task": (
         lambda client: client.predict(X, task_id="a", revision=1),

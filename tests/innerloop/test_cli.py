@@ -26,6 +26,8 @@ ADAPTED = {
     "classes": ["[red]cat", "dog"],
     "support_loss": [1.92, None],
     "validation": {"before": None, "after": {"loss": 0.2, "accuracy": 0.5}},
+    "estimate": {"method": "k_fold", "folds": 5, "rows": 25, "accuracy": 0.92, "loss": 0.31},
+    "familiarity": {"before": None, "after": 0.97},
     "cached": True,
     "expires_at": None,
     "timing_ms": TIMING,
@@ -33,6 +35,7 @@ ADAPTED = {
 PREDICTED = {"task_id": "a", "revision": 1, "model": "sinusoid", "model_version": 1, "timing_ms": TIMING}
 REGRESSION = {**PREDICTED, "outputs": [[0.125], [0.5]]}
 CLASSIFICATION = {**PREDICTED, "labels": ["dog"], "probabilities": [[0.25, 0.75]], "classes": ["cat", "dog"]}
+ABSTAINED = {**CLASSIFICATION, "labels": [None]}
 TASK = {
     "task_id": "a",
     "model": "sinusoid",
@@ -168,8 +171,18 @@ def test_adapt_for_ever_sends_null_and_an_unnamed_time_sends_nothing() -> None:
 
 def test_adapt_shows_what_it_did(tmp_path: Path) -> None:
     shown = run(Service(ADAPTED), "adapt", csv_support(tmp_path)).stdout
-    for fact in ("3 (cached)", "omniglot@2", "[red]cat, dog", "1.92 → –", "– → loss 0.2, accuracy 0.5"):
+    facts = ["3 (cached)", "omniglot@2", "[red]cat, dog", "1.92 → –", "– → loss 0.2, accuracy 0.5"]
+    for fact in [*facts, "accuracy 0.92, loss 0.31, by 25 rows in 5 folds", "– → 0.97"]:
         assert fact in shown
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_no_estimate_is_asked_for_by_its_name_alone(named: bool) -> None:
+    service = Service({**ADAPTED, "estimate": None}, 201)
+    result = run(service, "adapt", "-", *["--no-estimate"] * named, stdin=json.dumps(SUPPORT))
+    assert result.exit_code == 0, result.output
+    assert service.bodies[0].get("estimate", "not named") == (False if named else "not named")
+    assert "accuracy 0.92" not in result.stdout
 
 
 def test_predict_shows_one_output_a_row() -> None:
@@ -185,6 +198,18 @@ def test_predict_shows_labels_beside_the_names_of_pictures(tmp_path: Path) -> No
     shown = run(Service(CLASSIFICATION), "predict", tmp_path / "who.png", "--task-id", "pets").stdout
     for fact in ("who.png", "dog", "p(cat)", "0.25", "0.75"):
         assert fact in shown
+
+
+@pytest.mark.parametrize("words", [["--task-id", "a"], ["--support", "-"]])
+def test_predict_sends_below_what_it_abstains_and_shows_no_label(tmp_path: Path, words: list[str]) -> None:
+    service = Service(ABSTAINED)
+    rows = tmp_path / "rows.json"
+    rows.write_text("[[1]]", encoding="utf-8")
+    result = run(service, "predict", rows, *words, "--abstain-below", "0.8", stdin=json.dumps(SUPPORT))
+    assert result.exit_code == 0, result.output
+    assert service.bodies[0]["abstain_below"] == 0.8
+    (shown,) = [line.split() for line in result.stdout.splitlines() if "0.25" in line]
+    assert shown == ["0", "–", "0.25", "0.75"]
 
 
 def test_predict_without_a_task_sends_the_support(tmp_path: Path) -> None:
@@ -223,7 +248,7 @@ def test_command_shows_the_answer_as_a_table_or_as_json(words: list[str], answer
     assert json.loads(as_json.stdout) == answer
 
 
-@pytest.mark.parametrize("answer", [REGRESSION, CLASSIFICATION])
+@pytest.mark.parametrize("answer", [REGRESSION, CLASSIFICATION, ABSTAINED])
 def test_predict_prints_json_as_it_came(answer: dict[str, Any]) -> None:
     result = run(Service(answer), "predict", "-", "--task-id", "a", "--json", stdin="[[1]]")
     assert json.loads(result.stdout) == answer
@@ -300,6 +325,10 @@ WRONG_USAGE: dict[str, str] = {
     "adapt - --forever --ttl-seconds 5": "either --ttl-seconds or --forever",
     "predict -": "either --task-id or --support",
     "predict - --task-id a --support b.csv": "either --task-id or --support",
+    "predict - --task-id a --abstain-below 1.1": "'--abstain-below'",
+    "predict - --task-id a --abstain-below -0.1": "'--abstain-below'",
+    "predict - --task-id a --abstain-below nan": "'--abstain-below'",
+    "predict - --task-id a --abstain-below often": "'--abstain-below'",
     "train": "No such command 'train'",
     "models promote sinusoid": "version",
     "models promote sinusoid 0": "'version': ",

@@ -32,7 +32,28 @@ PREDICTED = {
 }
 MANY = [f"class-{n}" for n in range(20)]
 LIKELY = [0.01] * 18 + [0.6, 0.22]
+ADAPTED = {
+    "task_id": TASK["task_id"],
+    "revision": 3,
+    "model": "omniglot-5way",
+    "model_version": 12,
+    "steps": 3,
+    "kept_step": 3,
+    "support_size": 25,
+    "classes": TASK["classes"],
+    "support_loss": [1.92, 0.4, 0.2, 0.1],
+    "validation": None,
+    "estimate": {"method": "leave_one_out", "folds": 7, "rows": 7, "error": 1234.5678, "loss": 1234.5678},
+    "familiarity": {"before": 0.4235, "after": 0.97},
+    "cached": False,
+    "expires_at": None,
+    "timing_ms": PREDICTED["timing_ms"],
+}
 WORDS: dict[str, tuple[RenderableType, list[str]]] = {
+    "adaptation": (
+        tables.adaptation(wire.AdaptAnswer.model_validate(ADAPTED)),
+        ["error 1235, loss 1235, by 7 rows leaving out one at a time", "0.4235 → 0.97"],
+    ),
     "tasks": (tables.tasks([wire.TaskInfo.model_validate(TASK)]), [str(TASK["task_id"]), "omniglot-5way@12"]),
     "task": (tables.task(wire.TaskInfo.model_validate(TASK)), [str(TASK["task_id"]), "123 kB"]),
     "models": (tables.models([wire.ModelInfo.model_validate(MODEL)]), ["omniglot-5way", "regression"]),
