@@ -1,5 +1,6 @@
 """The pages under docs/ are true: what they show works as pasted, and weights that leave predict the same elsewhere."""
 
+import ast
 import json
 import re
 import subprocess
@@ -13,6 +14,9 @@ import torch
 
 from app.settings import REPOSITORY
 from tests.api.service import Service, start_service
+from tests.api.test_api_weights import send
+from tests.api.text_models import text_model
+from tests.text.encoder_at_hand import needs_encoder
 
 WRITTEN_URL = "http://127.0.0.1:8000"
 
@@ -80,3 +84,32 @@ def test_meta_training_over_http_works_as_pasted(service: Service, tmp_path: Pat
 def test_data_is_uploaded_as_pasted(service: Service, tmp_path: Path) -> None:
     answer = json.loads(bash(service, blocks("data.md", "bash")[0], tmp_path))
     assert (answer["rows"], answer["groups"], answer["input_names"]) == (9, 3, ["load", "heat"])
+
+
+def test_what_an_answer_is_worth_is_told_as_pasted(service: Service, tmp_path: Path) -> None:
+    answer = json.loads(bash(service, blocks("trust.md", "bash")[0], tmp_path))
+    assert answer["estimate"]["rows"] == 6
+    wave, line = python(service, blocks("trust.md", "python")[0], tmp_path).strip().splitlines()
+    # As the page says: cross-validation tells the wave, which the model knows, from the line.
+    error_of_wave, error_of_line = (float(re.findall(r"error=([0-9.e+-]+)", told)[0]) for told in (wave, line))
+    assert 10 * error_of_wave < error_of_line
+
+
+def test_abstaining_works_as_pasted(service: Service) -> None:
+    shown = python(service, blocks("trust.md", "python")[1], REPOSITORY).strip().splitlines()
+    assert shown[0].startswith("0.0 ['zhe', 'ef', 'ya']")
+    for line in shown:
+        least, labels, largest = re.findall(r"^([0-9.]+) (\[.*?\]) (\[.*?\])$", line)[0]
+        is_sure = [probability >= float(least) for probability in json.loads(largest)]
+        assert [label is not None for label in ast.literal_eval(labels)] == is_sure
+
+
+@needs_encoder
+def test_sentences_are_adapted_on_as_pasted(service: Service, tmp_path: Path) -> None:
+    assert send(service.http, "intents", text_model()).status_code == 201
+    version = service.http.get("/models/intents").json()["versions"][-1]["version"]
+    assert service.http.post("/models/intents/promote", json={"version": version}).status_code == 200
+    told = bash(service, blocks("text.md", "bash")[0], tmp_path)
+    assert '"labels":["delivery","refund"]' in told
+    shown = python(service, blocks("text.md", "python")[0], tmp_path).strip().splitlines()
+    assert shown == ["['delivery', 'refund', 'account']", "['account']"]

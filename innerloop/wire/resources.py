@@ -20,7 +20,7 @@ class InputSchema(Answer):
 
 
 class OutputSchema(Answer):
-    """Say what one row of outputs is."""
+    """Say what one row of outputs is; a `shape` of [-1] is one of a task's own classes, however many they are."""
 
     kind: str
     shape: list[int]

@@ -48,7 +48,7 @@ def start_service(folder: Path, **settings: object) -> Service:
     names = {name.upper() for name in Settings.model_fields}
     environment = {name: value for name, value in os.environ.items() if name not in names}
     chosen = {
-        "models_dir": os.environ.get("XMODELS", REPOSITORY / "models"),
+        "models_dir": REPOSITORY / "models",
         "port": 0,
         "data_dir": folder,
         "log_format": "json",

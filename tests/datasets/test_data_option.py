@@ -35,6 +35,27 @@ def test_spec_beside_a_table_says_what_it_holds(tmp_path: Path) -> None:
     assert set(datasets) == {"patients", "omniglot"}
 
 
+def test_a_shipped_spec_is_taken_by_the_name_of_the_data_set() -> None:
+    datasets, _ = datasets_from([f"intents={DATA / 'clinc150_excerpt.npz'}"])
+    intents = datasets["intents"]
+    assert intents.inputs.shape == (60, 384)
+    assert intents.class_names[:3] == ("account_blocked", "balance", "accept_reservations")
+    domains = {part: {intents.class_names[n] for n in members} for part, members in intents.split.items()}
+    assert domains == {
+        "train": {"calendar", "calendar_update"},
+        "validation": {"accept_reservations", "calories"},
+        "test": {"account_blocked", "balance"},
+    }
+
+
+def test_a_spec_beside_the_file_goes_before_the_shipped_one(tmp_path: Path) -> None:
+    path = tmp_path / "sentences.npz"
+    path.write_bytes((DATA / "clinc150_excerpt.npz").read_bytes())
+    spec = {"kind": "labelled", "inputs": "embeddings", "targets": "domains", "group": "intents"}
+    (tmp_path / "sentences.npz.spec.json").write_text(json.dumps({**spec, "split": {"by": "class"}}))
+    assert datasets_from([f"intents={path}"])[0]["intents"].class_names == ("banking", "kitchen_and_dining", "home")
+
+
 def test_spec_beside_class_folders_holds(tmp_path: Path) -> None:
     path = zip_of(tmp_path, class_folders())
     (tmp_path / "pictures.zip.spec.json").write_text(json.dumps({"kind": "labelled", "picture_size": 9}))
@@ -47,7 +68,8 @@ def test_what_cannot_be_read_is_a_usage_error_that_says_why(tmp_path: Path) -> N
     for assignment, message in (
         ("omniglot", "is not of the form name=path with an existing file"),
         (f"omniglot={tmp_path / 'nowhere.zip'}", "existing file"),
-        (f"patients={table}", r"needs a JSON file visits\.csv\.spec\.json beside it"),
+        (f"patients={table}", r"needs a JSON file visits\.csv\.spec\.json beside it, or patients\.spec\.json"),
+        (f"../requests/intents={table}", r"visits\.csv\.spec\.json beside it"),
         (f"animals={broken}", r"ant/0\.png"),
         (f"two words={zip_of(tmp_path, {'a/1.png': picture()})}", "name"),
     ):
