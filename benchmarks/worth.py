@@ -108,9 +108,12 @@ def _tasks(model: Model, tasks: dict[str, Any], datasets: Datasets, num_tasks: i
 
 
 def _estimated(model: Model, episode: Episode) -> tuple[float, float] | None:
-    """Return the estimate from the support and the truth of the query; None where there is no estimate."""
+    """Return the estimate from the support and the truth of the query; None where there is none, or no adaptation."""
     steps = model.card.default_steps or 0
-    params = adapt(model, episode.support, steps, 1.0, keep_best=False, device=CPU).task_params
+    try:
+        params = adapt(model, episode.support, steps, 1.0, keep_best=False, device=CPU).task_params
+    except Diverged:  # the caller is told of it in place of an estimate
+        return None
     found = estimate(model, episode.support, params, steps, 1.0, device=CPU)
     outputs_QO = model.learner.predict(model.meta, params, episode.query.inputs)
     if found is None:

@@ -21,6 +21,8 @@ class Method(NamedTuple):
     steps: Sequence[int] = ()
     """Numbers of steps that they choose from; none: those of training, where rates are learned and else also
     STEPS_TRIED."""
+    most_iterations: int | None = None
+    """Fewer than the budget has room for, where what is learned is little and more of it forgets."""
 
 
 STEPS_TRIED = (1, 3, 5, 10)
@@ -186,8 +188,10 @@ METHODS: Mapping[str, Mapping[str, Method]] = {
                 "learner": _learner("kernel", objective="pairs"),
                 "network": {**_INTENTS["network"], "branch": 128, "branch_share": 0.1},
                 "meta_batch_size": 1,
+                "meta_learning_rate": 0.003,
             },
             [{"training_ways": 30, "queries": 5}],
+            most_iterations=100,  # as models/requests/intents.json
         ),
         "robust": Method(
             {

@@ -1,5 +1,6 @@
 """One method trained on one split of one data set, within a budget."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -43,8 +44,11 @@ def trained(
     planned = planned_for(comparison, request_of(comparison, name, method), method, datasets)
     planned = replace(planned, plan=replace(planned.plan, seed=seed))
     costs = measured_costs(planned, budget_seconds)
-    planned = replace(planned, plan=fitted_plan(planned.plan, costs, comparison.num_validations, budget_seconds))
-    return run_of(planned)
+    plan = fitted_plan(planned.plan, costs, comparison.num_validations, budget_seconds)
+    if method.most_iterations is not None and method.most_iterations < plan.iterations:
+        every = math.ceil(method.most_iterations / comparison.num_validations)
+        plan = replace(plan, iterations=method.most_iterations, validate_every=every)
+    return run_of(replace(planned, plan=plan))
 
 
 def run_of(planned: PlannedRun) -> Trained:
