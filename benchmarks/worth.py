@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seen = [found for path in sorted(options.models.glob("*.safetensors")) if (found := _seen(path, datasets, options))]
     options.out.mkdir(parents=True, exist_ok=True)
     plot_estimates([(each.name, each.pairs, each.is_error) for each in seen], options.out / "estimate.svg")
-    plot_familiarity([(each.name, each.shares) for each in seen], options.out / "familiarity.svg")
+    referenced = [each for each in seen if each.shares.get(HELD_OUT)]  # an older card has no references
+    plot_familiarity([(each.name, each.shares) for each in referenced], options.out / "familiarity.svg")
     page = _page(seen, options.tasks)
     (options.out / "WORTH.md").write_text(page)
     print(page)
@@ -173,7 +174,7 @@ def _page(seen: Sequence[Seen], num_tasks: int) -> str:
         "|---|---|---|---|---|",
     ]
     for each in seen:
-        for name, shares in each.shares.items():
+        for name, shares in each.shares.items() if each.shares.get(HELD_OUT) else ():
             values = torch.tensor(shares)
             told = "" if name == HELD_OUT else f"{auc(each.shares[HELD_OUT], shares):.3f}"
             above = (values > 0.95).double().mean()
