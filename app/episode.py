@@ -63,6 +63,12 @@ class Episode(NamedTuple):
             class_ids.to(device),
         )
 
+    def rows(self) -> Query:
+        """Return all labelled rows, the support's before the queries'."""
+        support, query, _ = self
+        both = ((support.inputs, query.inputs), (support.targets, query.targets), (support.row_mask, query.row_mask))
+        return Query(*map(torch.cat, both))
+
 
 class MetaParams(NamedTuple):
     """A meta-trained initialisation."""

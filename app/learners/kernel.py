@@ -93,12 +93,10 @@ def kernel(options: KernelOptions, network: Network, loss: Loss, num_train_class
     def of_pairs(
         meta: MetaParams, episode: Episode, settings: Settings, noise: Tree, progress: Tensor
     ) -> tuple[Tensor, Metrics]:
-        leaves, (support, query, _) = merge(meta.fixed, meta.trained), episode
-        features_RF = network.features(leaves, torch.cat([support.inputs, query.inputs]))
-        targets_R = torch.cat([support.targets, query.targets])
-        row_mask_R = torch.cat([support.row_mask, query.row_mask])
+        inputs_R, targets_R, row_mask_R = episode.rows()
+        features_RF = network.features(merge(meta.fixed, meta.trained), inputs_R)
         parts = network.parts or (network.num_features,)
-        value = pairs_loss_of_parts(features_RF, parts, targets_R, row_mask_R, support.class_mask.shape[0])
+        value = pairs_loss_of_parts(features_RF, parts, targets_R, row_mask_R, episode.support.class_mask.shape[0])
         return value, {"loss": value}
 
     by_objective = {"episodes": loss_after_adapting(adapt, predict, loss), "pairs": of_pairs}

@@ -58,10 +58,8 @@ def pretrained(options: PretrainedOptions, network: Network, loss: Loss, num_tra
         meta: MetaParams, episode: Episode, settings: Settings, noise: Tree, progress: Tensor
     ) -> tuple[Tensor, Metrics]:
         params = merge(meta.trained, subtree(meta.trained, ALL_CLASSES))
-        support, query = episode.support, episode.query
-        outputs_RO = outputs(network, params, torch.cat([support.inputs, query.inputs]))
-        targets_R = torch.cat([support.targets, query.targets])
-        row_mask_R = torch.cat([support.row_mask, query.row_mask])
+        inputs_R, targets_R, row_mask_R = episode.rows()
+        outputs_RO = outputs(network, params, inputs_R)
         if not by_class:
             value = masked_mean(loss.rows(outputs_RO, targets_R), row_mask_R)
             return value, {"loss": value}

@@ -68,9 +68,8 @@ def _loss_of_pairs(network: Network, loss: Loss) -> MetaLoss:
         meta: MetaParams, episode: Episode, settings: Settings, noise: Tree, progress: Tensor
     ) -> tuple[Tensor, Metrics]:
         leaves, (support, query, _) = merge(meta.fixed, meta.trained), episode
-        features_RF = network.features(leaves, torch.cat([support.inputs, query.inputs]))
-        targets_R = torch.cat([support.targets, query.targets])
-        row_mask_R = torch.cat([support.row_mask, query.row_mask])
+        inputs_R, targets_R, row_mask_R = episode.rows()
+        features_RF = network.features(leaves, inputs_R)
         num_classes = support.class_mask.shape[0]
         value = pairs_loss(features_RF, targets_R, row_mask_R, num_classes, leaves[LOG_SCALE].exp())
         num_support = support.inputs.shape[0]
