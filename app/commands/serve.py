@@ -96,13 +96,19 @@ class DrainingServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Drain on SIGTERM and SIGINT, and end with status 0: uvicorn's own would raise the signal again."""
-        before = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGTERM, signal.SIGINT)}
+        """Drain on SIGTERM and SIGINT, and end with status 0: uvicorn's own would raise the signal again.
+
+        The loop calls the handler between two callbacks: called inside whatever the signal interrupts, it could wait
+        for ever for a lock that the interrupted function holds, that of the log among them.
+        """
+        loop = asyncio.get_running_loop()
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sig, self.handle_exit, sig, None)
         try:
             yield
         finally:
-            for sig, handler in before.items():
-                signal.signal(sig, handler)
+            for sig in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(sig)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Say that the service drains and stop after the delay; at once by Ctrl-C, by force by a second one.
