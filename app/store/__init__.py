@@ -16,9 +16,12 @@ from app.store.job_records import (
 )
 from app.store.records import (
     KEEP,
+    ActiveVersion,
+    Addition,
     Authority,
     Classes,
     DatasetRecord,
+    Head,
     IdempotentAnswer,
     Json,
     Keep,
@@ -28,6 +31,8 @@ from app.store.records import (
     NewDataset,
     NewRevision,
     Revision,
+    RevisionAsked,
+    RevisionKey,
     Task,
 )
 from app.store.store import Store, open_store
@@ -35,13 +40,16 @@ from app.store.store import Store, open_store
 __all__ = [
     "ANY_VERSION",
     "KEEP",
+    "ActiveVersion",
     "ActiveVersionChanged",
+    "Addition",
     "AnyVersion",
     "Authority",
     "Checkpoint",
     "Claim",
     "Classes",
     "DatasetRecord",
+    "Head",
     "IdempotentAnswer",
     "Job",
     "JobEvent",
@@ -57,6 +65,8 @@ __all__ = [
     "NewJob",
     "NewRevision",
     "Revision",
+    "RevisionAsked",
+    "RevisionKey",
     "Store",
     "Synchronous",
     "Task",

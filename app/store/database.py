@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, delete
+from sqlalchemy import Connection, Engine, delete
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.store.foreign_errors import translated, unavailable
 from app.store.tables import IdempotentAnswerRow
+from app.store.write_ahead_log import WriteAheadLog
 from innerloop.errors import StoreFull, StoreUnavailable
 
 # A check writes this much: more than what a file or a relation usually has free within it.
@@ -26,11 +27,13 @@ class Database:
         self._is_sqlite = engine.dialect.name == "sqlite"
         # SQLite has one writer. Threads that queue here wake up in turn; in SQLite they would poll for it.
         self._turn = threading.Lock() if self._is_sqlite else None
+        self._log = WriteAheadLog(engine, self._taking_turns) if self._is_sqlite else None
         # Every read is one statement, which needs no transaction on PostgreSQL: two round trips saved.
         read_options = {} if self._is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._reads = sessionmaker(engine.execution_options(**read_options), expire_on_commit=False)
-        writes = engine.execution_options(sqlite_begin="IMMEDIATE")
-        self._writes = sessionmaker(writes, expire_on_commit=False)
+        self._lookups = engine.execution_options(sqlite_begin=None, **read_options)
+        self._additions = engine.execution_options(sqlite_begin="IMMEDIATE")
+        self._writes = sessionmaker(self._additions, expire_on_commit=False)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -39,10 +42,24 @@ class Database:
             yield session
 
     @contextmanager
+    def lookup(self) -> Iterator[Connection]:
+        """Open a connection to read one statement with, in no transaction."""
+        with translated(), self._lookups.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def addition(self) -> Iterator[Connection]:
+        """Open a transaction as `write` does, on a connection without a session."""
+        with translated(), self._taking_turns(), self._additions.begin() as connection:
+            yield connection
+        self._written()
+
+    @contextmanager
     def write(self) -> Iterator[Session]:
         """Open a transaction; it is committed at the end of the block and undone when the block raises."""
         with translated(), self._taking_turns(), self._writes.begin() as session:
             yield session
+        self._written()
 
     def check_writable(self) -> None:
         """Return when 64 KiB were just written and committed; StoreUnavailable or StoreFull otherwise.
@@ -70,21 +87,20 @@ class Database:
 
         What cannot be emptied now, because a reader takes long, goes with the next call or with closing.
         """
-        if not self._is_sqlite:
-            return
-        outside_transactions = self._engine.execution_options(sqlite_begin=None)
-        # The deletion itself is committed; that its traces stay a little longer is no failure of it.
-        with (
-            suppress(StoreUnavailable, StoreFull),
-            translated(),
-            self._taking_turns(),
-            outside_transactions.connect() as connection,
-        ):
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        if self._log is not None:
+            # The deletion itself is committed; that its traces stay a little longer is no failure of it.
+            with suppress(StoreUnavailable, StoreFull):
+                self._log.empty()
 
     def close(self) -> None:
         """Close every connection that is not in use."""
+        if self._log is not None:
+            self._log.close()
         self._engine.dispose()
+
+    def _written(self) -> None:
+        if self._log is not None:
+            self._log.written()
 
     @contextmanager
     def _taking_turns(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Deletion: what goes when a task is deleted, expires or has too many revisions."""
+"""Deletion: what goes when a task is deleted or expires."""
 
 from datetime import datetime
 
@@ -37,13 +37,3 @@ def clear(session: Session, task: TaskRow, now: datetime) -> None:
     task.latest_revision = 0
     task.created_at = task.updated_at = now
     task.expires_at = None
-
-
-def prune(session: Session, task: TaskRow, keep_revisions: int) -> None:
-    """Delete all but the newest `keep_revisions` of a task."""
-    of_task = {"tenant": task.tenant, "task_id": task.task_id}
-    newest_first = select(RevisionRow.revision).filter_by(**of_task).order_by(RevisionRow.revision.desc())
-    newest_over = session.scalar(newest_first.offset(keep_revisions).limit(1))
-    if newest_over is not None:
-        over = delete(RevisionRow).filter_by(**of_task).where(RevisionRow.revision <= newest_over)
-        session.execute(over)

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.store.documents import dump_json
+from app.store.documents import dump_json, load_json
 from app.store.foreign_errors import unavailable
 
 Synchronous: TypeAlias = Literal["NORMAL", "FULL"]
@@ -14,6 +14,9 @@ Synchronous: TypeAlias = Literal["NORMAL", "FULL"]
 _CONNECT_TIMEOUT_S = 5
 # PostgreSQL only: a statement may take this long besides its locks; 64 MB of weights take about a second.
 _STATEMENT_MS = 60_000
+# SQLite only: the length of the log at which a commit copies it, and what stays of its file when it begins anew.
+_LOG_PAGES = 16_384
+_LOG_BYTES_KEPT = 2**20
 # A peer that vanished without a word is noticed after 10 + 3 * 5 seconds.
 _KEEPALIVES = {
     "keepalives_idle": 10,
@@ -36,6 +39,7 @@ def make_engine(url: str, *, synchronous: Synchronous, wait_ms: int, num_connect
         "max_overflow": 0,
         "pool_timeout": wait_ms / 1000,
         "json_serializer": dump_json,
+        "json_deserializer": load_json,
     }
     if target.get_backend_name() == "sqlite":
         return _sqlite_engine(target, synchronous, wait_ms, options)
@@ -67,6 +71,9 @@ def _sqlite_engine(target: URL, synchronous: Synchronous, wait_ms: int, options:
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
+        # `write_ahead_log` copies long before that; a log that begins anew is cut, so that its size tells its length.
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES_KEPT}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
 

@@ -16,7 +16,9 @@ _LOCKED = {
     sqlite3.SQLITE_LOCKED,
     "55P03",
     "40P01",
-}  # lock_not_available, deadlock_detected
+    "40001",
+}  # lock_not_available, deadlock_detected, serialization_failure
+_ENTANGLED = {"40P01", "40001"}  # deadlock_detected, serialization_failure
 _READ_ONLY = {sqlite3.SQLITE_READONLY, "25006"}  # read_only_sql_transaction
 
 
@@ -42,6 +44,11 @@ def refused_as(refusal: InnerloopError) -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise refusal from error
+
+
+def is_entangled(error: BaseException) -> bool:
+    """Return whether a transaction was undone because of what others did at the moment, and may be tried again."""
+    return isinstance(error.__cause__, DBAPIError) and bool(_codes(error.__cause__.orig) & _ENTANGLED)
 
 
 def unavailable(detail: str) -> StoreUnavailable:

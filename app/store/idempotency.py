@@ -34,7 +34,7 @@ def add(session: Session, answer: IdempotentAnswer) -> None:
         answer=as_stored(answer.answer),
     )
     session.add(row)
-    with refused_as(_known(answer.key)):
+    with refused_as(answered_meanwhile(answer.key)):
         session.flush()
 
 
@@ -59,7 +59,7 @@ def refuse_known(session: Session, tenant: str, route: str, key: str) -> None:
     """Raise IdempotencyInFlight when there is an answer already."""
     columns = select(IdempotentAnswerRow.key).filter_by(tenant=tenant, route=route, key=key)
     if session.scalar(columns) is not None:
-        raise _known(key)
+        raise answered_meanwhile(key)
 
 
 def purge(session: Session, before: datetime) -> int:
@@ -68,7 +68,8 @@ def purge(session: Session, before: datetime) -> int:
     return len(session.execute(old.returning(IdempotentAnswerRow.key)).all())
 
 
-def _known(key: str) -> IdempotencyInFlight:
+def answered_meanwhile(key: str) -> IdempotencyInFlight:
+    """Make the error of a key that was answered since the caller looked."""
     return IdempotencyInFlight(f"a request with the Idempotency-Key {key} was answered meanwhile; send it again")
 
 

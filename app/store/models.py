@@ -14,7 +14,7 @@ from app.store.documents import as_stored
 from app.store.foreign_errors import refused_as
 from app.store.job_records import ANY_VERSION, ActiveVersionChanged, AnyVersion
 from app.store.pages import check_limit, key_after, page_of
-from app.store.records import Blob, Json, Model, ModelVersion
+from app.store.records import Authority, Blob, Json, Model, ModelVersion
 from app.store.tables import ModelRow, ModelVersionRow, storable
 from innerloop.errors import ModelNotFound, VersionInUse, VersionNotFound
 
@@ -107,6 +107,19 @@ def promote(session: Session, name: str, version: int) -> Model:
     return _with_versions(session, [row])[0]
 
 
+def authority(session: Session, name: str) -> Authority:
+    """Return what is stored of the revisions of a model; ModelNotFound."""
+    found = session.scalar(select(ModelRow.authority).where(ModelRow.name == name, _has_versions()))
+    if found is None:
+        raise _no_model(name)
+    return found
+
+
+def set_authority(session: Session, name: str, authority: Authority) -> None:
+    """Set what is stored of the revisions yet to be made of a model; ModelNotFound."""
+    _locked(session, name).authority = authority
+
+
 def expect_active(session: Session, name: str, expected: int | AnyVersion | None, now: datetime) -> None:
     """Keep the active version from changing until the transaction ends; ActiveVersionChanged when it is another."""
     active = _locked_or_made(session, name, now).active_version
@@ -126,6 +139,7 @@ def delete_version(session: Session, name: str, version: int) -> None:
         session.execute(delete(ModelVersionRow).filter_by(name=name, version=number))
     if is_last:
         row.active_version = None
+        row.authority = "weights"
 
 
 def _locked(session: Session, name: str) -> ModelRow:
@@ -148,7 +162,7 @@ def _locked_or_made(session: Session, name: str, now: datetime) -> ModelRow:
     row = session.get(ModelRow, name, with_for_update=True)
     if row is not None:
         return row
-    made = ModelRow(name=name, active_version=None, created_at=now, last_version_ever=0)
+    made = ModelRow(name=name, active_version=None, created_at=now, last_version_ever=0, authority="weights")
     try:
         with session.begin_nested():
             session.add(made)
@@ -166,7 +180,9 @@ def _with_versions(session: Session, rows: Sequence[ModelRow]) -> list[Model]:
     query = select(ModelVersionRow).where(ModelVersionRow.name.in_([row.name for row in rows]))
     found = session.scalars(query.order_by(ModelVersionRow.name, ModelVersionRow.version))
     versions = {name: tuple(map(_version_record, of_name)) for name, of_name in groupby(found, lambda row: row.name)}
-    return [Model(row.name, row.active_version, row.created_at, versions.get(row.name, ())) for row in rows]
+    return [
+        Model(row.name, row.active_version, row.created_at, versions.get(row.name, ()), row.authority) for row in rows
+    ]
 
 
 def _version_record(row: ModelVersionRow) -> ModelVersion:

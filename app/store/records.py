@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 Json: TypeAlias = dict[str, Any]
 Classes: TypeAlias = list[str] | list[int]
-Authority: TypeAlias = Literal["weights", "support"]
+Authority: TypeAlias = Literal["weights", "rows"]
 RevisionKey: TypeAlias = tuple[str, str, int]
+RevisionAsked: TypeAlias = tuple[str, str, int | None]  # None asks for the latest
 Blob: TypeAlias = bytes  # where a field is called `bytes`, the type needs another name
 
 R = TypeVar("R")
@@ -38,12 +39,20 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Describe a model and all its versions, the oldest first."""
+    """Describe a model and all its versions, the oldest first; `authority` is for revisions yet to be made of it."""
 
     name: str
     active_version: int | None
     created_at: datetime
     versions: tuple[ModelVersion, ...]
+    authority: Authority
+
+
+class ActiveVersion(NamedTuple):
+    """Name a model's active version, and what is stored of the revisions that are made of it."""
+
+    version: int
+    authority: Authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +81,8 @@ class Task:
 class NewRevision:
     """Hold what a new revision is made of; the store adds its number, its time and its hashes.
 
-    `support` and `weights` are safetensors; `support_size` counts rows. `authority` says which of the two
-    the revision is made from, so that the other one could be made again.
+    `support` and `weights` are safetensors; `support_size` counts rows. `authority` "weights" stores both;
+    "rows" stores the support alone, and `weights` is None: whoever wants them adapts again.
     """
 
     tenant: str
@@ -85,15 +94,21 @@ class NewRevision:
     support_size: int
     classes: Classes | None
     answer: Json
-    weights: bytes
+    weights: Blob | None
     authority: Authority
+
+    def __post_init__(self) -> None:
+        """Refuse weights that would not be stored, and a revision that would have none."""
+        if (self.weights is None) != (self.authority == "rows"):
+            raise ValueError("expected weights exactly where they are the authority; pass None with 'rows'")
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """Describe one revision, without its support rows and weights; `bytes` counts both together.
+    """Describe one revision, without its support rows and weights; `bytes` counts what is stored of both.
 
     All of it is as it was made, but `expires_at`, which is its task's at the time of reading.
+    `weights_sha256` is None where the rows are the authority.
     """
 
     tenant: str
@@ -106,11 +121,23 @@ class Revision:
     support_size: int
     classes: Classes | None
     answer: Json
-    weights_sha256: str
+    weights_sha256: str | None
     authority: Authority
     bytes: int
     created_at: datetime
     expires_at: datetime | None
+
+
+class Head(NamedTuple):
+    """Tell of a revision what a prediction needs."""
+
+    tenant: str
+    task_id: str
+    revision: int
+    model: str
+    model_version: int
+    classes: Classes | None
+    authority: Authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +182,15 @@ class NewAnswer(Generic[R]):
     body_sha256: str
     status: int
     answer_of: Callable[[R], Json]
+
+
+class Addition(NamedTuple):
+    """Ask for a revision to be added; `Store.add_revision` says what each field means."""
+
+    new: NewRevision
+    expected_latest: int
+    ttl_seconds: float | Keep | None = KEEP
+    idempotent: NewAnswer[Revision] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ Moments are aware, `now` is the caller's clock. Pages are (rows, cursor of the n
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from app.store import deletion, idempotency, models, new_revision, revisions, tasks
+from app.store import deletion, group_commit, idempotency, lookups, models, revisions, tasks
 from app.store.database import Database
 from app.store.dataset_store import DatasetStore
 from app.store.engine import Synchronous, make_engine
@@ -17,6 +18,10 @@ from app.store.job_store import JobStore
 from app.store.migrate import migrate
 from app.store.records import (
     KEEP,
+    ActiveVersion,
+    Addition,
+    Authority,
+    Head,
     IdempotentAnswer,
     Json,
     Keep,
@@ -25,9 +30,13 @@ from app.store.records import (
     NewAnswer,
     NewRevision,
     Revision,
+    RevisionAsked,
     RevisionKey,
     Task,
 )
+from innerloop.errors import RevisionNotFound, TaskNotFound
+
+R = TypeVar("R")
 
 _MIGRATION_WAIT_MS = 60_000  # for a replica that is still migrating
 
@@ -103,6 +112,24 @@ class Store(DatasetStore, JobStore):
         with self._database.read() as session:
             return models.model_weights(session, name, version)
 
+    def active_versions(self, names: Sequence[str]) -> dict[str, ActiveVersion]:
+        """Return the active version of each model that has one, and the authority of revisions made of it."""
+        with self._database.lookup() as connection:
+            return lookups.active_versions(connection, names)
+
+    def authority(self, name: str) -> Authority:
+        """Return what is stored of revisions made of a model; ModelNotFound."""
+        with self._database.read() as session:
+            return models.authority(session, name)
+
+    def set_authority(self, name: str, authority: Authority) -> None:
+        """Set what is stored of revisions yet to be made of a model, at first "weights"; ModelNotFound.
+
+        It is what callers read and put into a NewRevision; those that are stored stay as they are.
+        """
+        with self._database.write() as session:
+            models.set_authority(session, name, authority)
+
     def promote(self, name: str, version: int) -> Model:
         """Make a version active; ModelNotFound, VersionNotFound."""
         with self._database.write() as session:
@@ -137,6 +164,11 @@ class Store(DatasetStore, JobStore):
         """Return a page of a tenant's tasks by id, those of one model when `model` is given."""
         with self._database.read() as session:
             return tasks.tasks(session, tenant, now, model, after, limit)
+
+    def newest_tasks(self, tenant: str, *, now: datetime, limit: int) -> list[tuple[str, int]]:
+        """Return id and latest revision of a tenant's tasks, those that changed last first."""
+        with self._database.read() as session:
+            return tasks.newest(session, tenant, now, limit)
 
     def set_expiry(self, tenant: str, task_id: str, expires_at: datetime | None, *, now: datetime) -> None:
         """Set when a task expires, None for never; TaskNotFound."""
@@ -180,17 +212,19 @@ class Store(DatasetStore, JobStore):
         the model version does not exist. With `idempotent` its answer is stored too; IdempotencyInFlight
         when its key was answered meanwhile: read `idempotent_answer` and compare the bodies.
         """
-        revision = new_revision.hashed(new)
-        with self._database.write() as session:
-            return new_revision.add_revision(
-                session,
-                revision,
-                expected_latest=expected_latest,
-                ttl_seconds=ttl_seconds,
-                keep_revisions=keep_revisions,
-                now=now,
-                idempotent=idempotent,
-            )
+        addition = Addition(new, expected_latest, ttl_seconds, idempotent)
+        return _found(self.add_revisions([addition], keep_revisions=keep_revisions, now=now)[0])
+
+    def add_revisions(
+        self, additions: Sequence[Addition], *, keep_revisions: int, now: datetime
+    ) -> list[Revision | Exception]:
+        """Add revisions as `add_revision` would, one after the other, in one transaction; return them at their places.
+
+        One that is refused is an error at its place and changes nothing for the others: what `add_revision` names,
+        StoreFull, and what its own fault raises, such as its `answer_of`. StoreUnavailable is raised when none
+        was stored, and stands at the places of those that were not.
+        """
+        return group_commit.add_revisions(self._database, additions, keep_revisions=keep_revisions, now=now)
 
     def revisions(
         self, tenant: str, task_id: str, *, now: datetime, after: str | None = None, limit: int = 50
@@ -201,23 +235,48 @@ class Store(DatasetStore, JobStore):
 
     def revision(self, tenant: str, task_id: str, revision: int | None = None, *, now: datetime) -> Revision:
         """Return a revision, the latest for None; TaskNotFound, RevisionNotFound."""
-        with self._database.read() as session:
-            return revisions.revision(session, tenant, task_id, now, revision)
+        return _found(self.latest_revisions([(tenant, task_id, revision)], now=now)[0])
+
+    def latest_revisions(
+        self, keys: Sequence[RevisionAsked], *, now: datetime
+    ) -> list[Revision | TaskNotFound | RevisionNotFound]:
+        """Return the revision of each key (tenant, task id, revision), the latest for None, at the key's place."""
+        with self._database.lookup() as connection:
+            return lookups.revisions(connection, keys, now)
+
+    def heads(self, keys: Sequence[RevisionAsked], *, now: datetime) -> list[Head | TaskNotFound | RevisionNotFound]:
+        """Return of each revision what a prediction needs, as `latest_revisions` does."""
+        with self._database.lookup() as connection:
+            return lookups.heads(connection, keys, now)
 
     def stored_revisions(self, keys: Sequence[RevisionKey], *, now: datetime) -> set[RevisionKey]:
         """Return those of `keys`, each (tenant, task id, revision), that are stored and whose task is live."""
-        with self._database.read() as session:
-            return revisions.stored(session, keys, now)
+        with self._database.lookup() as connection:
+            return lookups.stored(connection, keys, now)
 
     def revision_support(self, tenant: str, task_id: str, revision: int | None = None, *, now: datetime) -> bytes:
         """Return the support rows of a revision, as `revision` does."""
-        with self._database.read() as session:
-            return revisions.revision_support(session, tenant, task_id, now, revision)
+        return _found(self.supports_of([(tenant, task_id, revision)], now=now)[0])
 
-    def revision_weights(self, tenant: str, task_id: str, revision: int | None = None, *, now: datetime) -> bytes:
-        """Return the weights of a revision, as `revision` does."""
-        with self._database.read() as session:
-            return revisions.revision_weights(session, tenant, task_id, now, revision)
+    def supports_of(
+        self, keys: Sequence[RevisionAsked], *, now: datetime
+    ) -> list[bytes | TaskNotFound | RevisionNotFound]:
+        """Return the support rows of each revision, as `latest_revisions` does."""
+        with self._database.lookup() as connection:
+            return lookups.supports(connection, keys, now)
+
+    def revision_weights(
+        self, tenant: str, task_id: str, revision: int | None = None, *, now: datetime
+    ) -> bytes | None:
+        """Return the weights of a revision, as `revision` does; None where its rows are the authority."""
+        return _found(self.weights_of([(tenant, task_id, revision)], now=now)[0])
+
+    def weights_of(
+        self, keys: Sequence[RevisionAsked], *, now: datetime
+    ) -> list[bytes | TaskNotFound | RevisionNotFound | None]:
+        """Return the weights of each revision, as `latest_revisions` does; None where its rows are the authority."""
+        with self._database.lookup() as connection:
+            return lookups.weights(connection, keys, now)
 
     # ---- idempotent answers ----
 
@@ -235,3 +294,10 @@ class Store(DatasetStore, JobStore):
         """Delete the answers made before a moment; return how many."""
         with self._database.write() as session:
             return idempotency.purge(session, before)
+
+
+def _found(result: R | Exception) -> R:
+    """Return a result of one; raise it when it is an error."""
+    if isinstance(result, Exception):
+        raise result
+    return result

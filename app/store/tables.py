@@ -45,17 +45,19 @@ def storable(number: int) -> int:
 
 
 class ModelRow(Base):
-    """A model: a name, and the version that is taken when none is named.
+    """A model: a name, the version that is taken when none is named, and the authority of revisions made of it.
 
     Or what is left of one whose versions were all deleted: no active version, and the last number.
     """
 
     __tablename__ = "models"
+    __table_args__ = (CheckConstraint("authority IN ('weights', 'rows')", name="ck_models_authority"),)
 
     name: Mapped[str] = mapped_column(Name, primary_key=True)
     active_version: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     last_version_ever: Mapped[int] = mapped_column(server_default="0")
+    authority: Mapped[Authority] = mapped_column(String, server_default="weights")
 
 
 class ModelVersionRow(Base):
@@ -92,13 +94,14 @@ class TaskRow(Base):
 
 
 class RevisionRow(Base):
-    """One revision of a task; never changed, so nothing here updates it."""
+    """One revision of a task; never changed, so nothing here updates it. Without weights, its rows are all of it."""
 
     __tablename__ = "revisions"
     __table_args__ = (
         ForeignKeyConstraint(["tenant", "task_id"], ["tasks.tenant", "tasks.task_id"]),
         ForeignKeyConstraint(["model", "model_version"], ["model_versions.name", "model_versions.version"]),
-        CheckConstraint("authority IN ('weights', 'support')", name="ck_revisions_authority"),
+        CheckConstraint("authority IN ('weights', 'rows')", name="ck_revisions_authority"),
+        CheckConstraint("(weights IS NULL) = (authority = 'rows')", name="ck_revisions_weights"),
         Index("ix_revisions_model", "model", "model_version"),
     )
 
@@ -111,13 +114,13 @@ class RevisionRow(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     support_size: Mapped[int]
     support_sha256: Mapped[str]
-    weights_sha256: Mapped[str]
+    weights_sha256: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     classes: Mapped[Classes | None] = mapped_column(Document)
     settings: Mapped[Json] = mapped_column(Document)
     answer: Mapped[Json] = mapped_column(Document)
     support: Mapped[Blob] = _blob()
-    weights: Mapped[Blob] = _blob()
+    weights: Mapped[Blob | None] = mapped_column(LargeBinary, deferred=True, deferred_raiseload=True)
 
 
 class IdempotentAnswerRow(Base):

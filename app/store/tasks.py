@@ -39,6 +39,13 @@ def tasks(
     return [_record(row) for row in rows], cursor
 
 
+def newest(session: Session, tenant: str, now: datetime, limit: int) -> list[tuple[str, int]]:
+    """Return id and latest revision of a tenant's tasks, those that changed last first."""
+    query = select(TaskRow.task_id, TaskRow.latest_revision).where(TaskRow.tenant == tenant, live(now))
+    found = session.execute(query.order_by(TaskRow.updated_at.desc(), TaskRow.task_id).limit(limit))
+    return [(task_id, revision) for task_id, revision in found]
+
+
 def locked_task(session: Session, tenant: str, task_id: str) -> TaskRow | None:
     """Return the task's row and keep others from changing it until the transaction ends."""
     return session.get(TaskRow, (tenant, task_id), with_for_update=True)

@@ -120,6 +120,14 @@ def store(url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
+def replica(store: Store, url: str) -> Iterator[Store]:
+    """A second store on the database of the first; to SQLite it is another process."""
+    replica = open_store(url, wait_ms=20_000)
+    yield replica
+    replica.close()
+
+
+@pytest.fixture
 def now() -> datetime:
     return datetime(2026, 11, 21, 10, 0, 0, 123456, tzinfo=UTC)
 

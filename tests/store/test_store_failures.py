@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
-from app.store import NewAnswer, NewRevision, Revision, Store, open_store
-from innerloop.errors import StoreFull, StoreUnavailable, TaskNotFound
+from app.store import Addition, NewAnswer, NewRevision, Revision, Store, open_store
+from innerloop.errors import RevisionConflict, StoreFull, StoreUnavailable, TaskNotFound
 
 MakeRevision = Callable[..., NewRevision]
 Add = Callable[..., Revision]
@@ -105,6 +105,32 @@ def test_full_database_stores_nothing_by_halves(
     assert store.add_revision(large, expected_latest=0, keep_revisions=1, now=now).revision == 1
 
 
+def test_full_database_takes_of_a_group_what_it_has_room_for(
+    store: Store, add: Add, url: str, new_revision: MakeRevision, now: datetime
+) -> None:
+    add()
+    large = Addition(new_revision("large", weights=b"w" * 1_000_000), 0)
+    refused = Addition(new_revision("patient-17"), 7)
+    with full(url), opened(url) as small:
+        results = small.add_revisions([large, refused, large], keep_revisions=1, now=now)
+        assert [type(one) for one in results] == [StoreFull, RevisionConflict, StoreFull]
+        with pytest.raises(TaskNotFound):
+            small.task("default", "large", now=now)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_large_addition_that_finds_no_room_leaves_it_to_its_neighbours(
+    store: Store, add: Add, url: str, new_revision: MakeRevision, now: datetime
+) -> None:
+    add("old", weights=b"w" * 100_000)
+    store.delete_task("default", "old", now=now)
+    group = [Addition(new_revision(name, weights=b"w" * size), 0) for name, size in (("a", 9), ("b", 10**6), ("c", 9))]
+    with full(url), opened(url) as small:
+        results = small.add_revisions(group, keep_revisions=1, now=now)
+        assert [type(one) for one in results] == [Revision, StoreFull, Revision]
+    assert [task.task_id for task in store.tasks("default", now=now)[0]] == ["a", "c"]
+
+
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_full_database_takes_writes_again_after_a_delete(
     add: Add, url: str, new_revision: MakeRevision, now: datetime
@@ -132,6 +158,20 @@ def test_locked_database_is_waited_for_and_no_longer(
                 hasty.check_writable()
         assert hasty.add_revision(new_revision(), expected_latest=0, keep_revisions=20, now=now).revision == 1
         hasty.check_writable()
+
+
+def test_group_waits_for_a_lock_no_longer_than_one_addition(
+    store: Store, url: str, new_revision: MakeRevision, now: datetime
+) -> None:
+    group = [Addition(new_revision(f"task-{i}"), 0) for i in range(20)]
+    with opened(url, wait_ms=200) as hasty:
+        with locked(url):
+            start = monotonic()
+            with pytest.raises(StoreUnavailable, match="locked"):
+                hasty.add_revisions(group, keep_revisions=20, now=now)
+            assert monotonic() - start < 2
+        results = hasty.add_revisions(group, keep_revisions=20, now=now)
+        assert [type(one) for one in results] == [Revision] * 20
 
 
 def test_failing_caller_leaves_nothing_and_no_lock(store: Store, add: Add, now: datetime) -> None:

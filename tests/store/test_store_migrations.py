@@ -108,7 +108,9 @@ def test_database_of_the_first_release_goes_on_with_all_that_is_in_it(empty_url:
     assert [version.version for version in store.model("sinusoid").versions] == [1, 7]
     assert store.model_weights("sinusoid", 7) == b"x"
     revision = store.revision("default", "patient-17", now=now)
-    assert (revision.model_version, revision.created_at) == (7, now)
+    assert (revision.model_version, revision.created_at, revision.authority) == (7, now, "weights")
+    assert store.revision_weights("default", "patient-17", now=now) == b"x"
+    assert store.authority("sinusoid") == "weights"
     answer = store.idempotent_answer("default", "/adapt", "key")
     assert answer is not None
     assert answer.answer == {"b": 1}

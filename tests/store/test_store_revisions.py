@@ -15,13 +15,13 @@ Add = Callable[..., Revision]
 
 
 def test_revision_comes_back_as_it_was_added(store: Store, add: Add, now: datetime) -> None:
-    added = add(classes=["ä", "\x00"], settings={"rate": 0.1, "b": [1, None]}, ttl_seconds=9, authority="support")
+    added = add(classes=["ä", "\x00"], settings={"rate": 0.1, "b": [1, None]}, ttl_seconds=9, authority="weights")
     assert store.revision("default", "patient-17", now=now) == added
     assert store.revision("default", "patient-17", 1, now=now) == added
     assert (added.revision, added.model, added.model_version) == (1, "sinusoid", 1)
     assert (added.classes, added.settings) == (["ä", "\x00"], {"rate": 0.1, "b": [1, None]})
     assert (added.support_sha256, added.bytes) == (sha256(b"support rows").hexdigest(), 27)
-    assert (added.weights_sha256, added.authority) == (sha256(b"adapted weights").hexdigest(), "support")
+    assert (added.weights_sha256, added.authority) == (sha256(b"adapted weights").hexdigest(), "weights")
     assert (added.created_at, added.expires_at) == (now, now + timedelta(seconds=9))
 
 

@@ -1,22 +1,12 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-import pytest
-
-from app.store import NewRevision, Store, open_store
+from app.store import NewRevision, Store
 from innerloop.errors import RevisionConflict, TaskNotFound
 
 NUM_THREADS = 32
 MakeRevision = Callable[..., NewRevision]
-
-
-@pytest.fixture
-def replica(store: Store, url: str) -> Iterator[Store]:
-    """A second store on the database of the first; to SQLite it is another process."""
-    replica = open_store(url, wait_ms=20_000)
-    yield replica
-    replica.close()
 
 
 def add_after_latest(store: Store, new: NewRevision, now: datetime) -> int:
