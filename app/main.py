@@ -12,10 +12,12 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from app.api.context import Context, limits_of, now
+from app.api.hot_routes import HotRoutes
 from app.api.middleware import RequestIdMiddleware
 from app.api.openapi import install_openapi
 from app.api.problems import install_problem_handlers
-from app.api.routes import ROUTERS
+from app.api.routes import HOT_ENDPOINTS, ROUTERS
+from app.api.stages import Stage
 from app.card import Card
 from app.engine.engine import Engine
 from app.jobs.model_files import ModelFiles, model_of, shipped_models
@@ -40,6 +42,7 @@ def create_app(context: Context) -> FastAPI:
         redirect_slashes=False,  # its redirect would lead to whatever host the caller named
     )
     app.state.context = context
+    app.add_middleware(HotRoutes, endpoints=HOT_ENDPOINTS)
     app.add_middleware(RequestIdMiddleware)
     install_problem_handlers(app)
     for router in ROUTERS:
@@ -61,7 +64,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.gather(purging, return_exceptions=True)
         if context.worker:
             await to_thread.run_sync(context.worker.close)
-        await to_thread.run_sync(context.engine.close)
+        for stage in (context.reading, context.engine, context.writing):
+            await to_thread.run_sync(stage.close)
         await to_thread.run_sync(context.store.close)
 
 
@@ -84,7 +88,13 @@ def make_context(settings: Settings) -> Context:
     )
     _warm_up(engine, store, settings.default_model)
     return Context(
-        settings, limits_of(settings), store, engine, make_worker(settings, store) if settings.job_worker else None
+        settings,
+        limits_of(settings),
+        store,
+        engine,
+        reading=Stage("reading", settings.max_queue_depth),
+        writing=Stage("writing", settings.max_queue_depth),
+        worker=make_worker(settings, store) if settings.job_worker else None,
     )
 
 

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     max_picture_pixels: int = Field(25_000_000, ge=1, description="Pixels of a PNG or JPEG")
     max_text_chars: int = Field(2_000, ge=1, description="Characters of a sentence")
     max_queue_depth: int = Field(1_000, ge=1, description="Requests that wait for the device")
+    max_batch_requests: int = Field(256, ge=1, description="Calls in one `/adapt/batch` or `/predict/batch`")
     max_iterations: int = Field(1_000_000, ge=1, description="Meta-training: iterations")
     max_meta_batch_size: int = Field(1_000, ge=1, description="Meta-training: tasks of an iteration")
     max_ways: int = Field(100, ge=2, description="Meta-training: classes of an episode")

@@ -17,7 +17,7 @@ import torch
 from app.card import ANY_WAYS
 from app.commands.requests import datasets_from
 from app.engine.estimate import estimate
-from app.engine.executor import adapt
+from app.engine.executor import Adapted, AdaptWork, adapt_many, stacked
 from app.engine.familiarity import familiarity
 from app.episode import Episode, Query, Support
 from app.jobs.model_files import model_of, read_model_files
@@ -28,7 +28,6 @@ from app.trees import unstack
 from benchmarks.foreign import FOREIGN
 from benchmarks.results import ROOT, machine
 from benchmarks.worth_plots import plot_estimates, plot_familiarity
-from innerloop.errors import Diverged
 
 SEED = 5_000_003
 CPU = torch.device("cpu")
@@ -110,13 +109,12 @@ def _tasks(model: Model, tasks: dict[str, Any], datasets: Datasets, num_tasks: i
 
 def _estimated(model: Model, episode: Episode) -> tuple[float, float] | None:
     """Return the estimate from the support and the truth of the query; None where there is none, or no adaptation."""
-    steps = model.card.default_steps or 0
-    try:
-        params = adapt(model, episode.support, steps, 1.0, keep_best=False, device=CPU).task_params
-    except Diverged:  # the caller is told of it in place of an estimate
+    work = AdaptWork(model, episode.support, model.card.default_steps or 0)
+    adapted = _adapted(work)
+    if isinstance(adapted, Exception):  # the caller is told of it in place of an estimate
         return None
-    found = estimate(model, episode.support, params, steps, 1.0, device=CPU)
-    outputs_QO = model.learner.predict(model.meta, params, episode.query.inputs)
+    found = estimate(work, adapted.params, CPU)
+    outputs_QO = model.learner.predict(model.meta, adapted.params.tree(), episode.query.inputs)
     if found is None:
         return None
     if found.accuracy is not None:
@@ -124,11 +122,16 @@ def _estimated(model: Model, episode: Episode) -> tuple[float, float] | None:
     return found.error or 0.0, float((outputs_QO - episode.query.targets).square().mean())
 
 
+def _adapted(work: AdaptWork) -> Adapted | Exception:
+    """Return an adapted task, or that it diverged."""
+    (adapted,) = adapt_many([work], stacked([work], CPU), CPU)
+    return adapted
+
+
 def _familiar(model: Model, support: Support) -> float | None:
     """Return the familiarity after adapting; 1 where it diverges, None without references."""
-    try:
-        adapted = adapt(model, support, model.card.default_steps or 0, 1.0, keep_best=False, device=CPU)
-    except Diverged:
+    adapted = _adapted(AdaptWork(model, support, model.card.default_steps or 0))
+    if isinstance(adapted, Exception):
         return 1.0
     found = familiarity(model.card, adapted.support_loss, len(support.class_mask) or None, len(support.inputs))
     return found["after"] if found and found["after"] is not None else found["before"] if found else None

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +12,10 @@ import httpx
 
 from innerloop import calls, wire
 from innerloop.address import base_url
-from innerloop.calls import AdaptOptions, Call, MetaTrainOptions, PredictOptions, with_key
+from innerloop.calls import AdaptOne, AdaptOptions, Call, MetaTrainOptions, PredictOne, PredictOptions, with_key
 from innerloop.dataset_files import upload_of
 from innerloop.encoding import Rows
+from innerloop.errors import InnerloopError
 from innerloop.following import QUIET_SECONDS, EventFollower, JobWait, is_stream, lost
 from innerloop.replies import Outcome, RetryPolicy, failure_of, read, reply_of, wait_seconds
 
@@ -58,6 +59,14 @@ class AsyncClient:
         """Predict one answer a row, with the task `task_id` or from a `support` that is not kept."""
         return await self._send(calls.predict(inputs, options))
 
+    async def adapt_batch(self, requests: Sequence[AdaptOne]) -> list[wire.AdaptAnswer | InnerloopError]:
+        """Adapt many tasks in one request; each gives an answer, or the error `adapt` would raise."""
+        return await self._send(calls.adapt_batch(requests))
+
+    async def predict_batch(self, requests: Sequence[PredictOne]) -> list[wire.PredictAnswer | InnerloopError]:
+        """Predict with many tasks in one request; each gives an answer, or the error `predict` would raise."""
+        return await self._send(calls.predict_batch(requests))
+
     def models(self) -> AsyncIterator[wire.ModelInfo]:
         """List the models."""
         return self._items(calls.models())
@@ -65,6 +74,10 @@ class AsyncClient:
     async def model(self, name: str) -> wire.ModelInfo:
         """Describe a model and its versions."""
         return await self._send(calls.model(name))
+
+    async def set_authority(self, name: str, authority: wire.Authority) -> wire.ModelInfo:
+        """Choose what is stored of a model's revisions to come: `weights` too, or the `rows` alone."""
+        return await self._send(calls.set_authority(name, authority))
 
     async def promote(self, name: str, version: int) -> wire.ModelInfo:
         """Make a version of a model active."""

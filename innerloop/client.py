@@ -1,7 +1,7 @@
 """Talk to an innerloop service and wait for its answers; the requests are those of `AsyncClient`."""
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -11,9 +11,10 @@ import httpx
 
 from innerloop import calls, wire
 from innerloop.address import base_url
-from innerloop.calls import AdaptOptions, Call, MetaTrainOptions, PredictOptions, with_key
+from innerloop.calls import AdaptOne, AdaptOptions, Call, MetaTrainOptions, PredictOne, PredictOptions, with_key
 from innerloop.dataset_files import upload_of
 from innerloop.encoding import Rows
+from innerloop.errors import InnerloopError
 from innerloop.following import QUIET_SECONDS, EventFollower, JobWait, is_stream, lost
 from innerloop.replies import Outcome, RetryPolicy, failure_of, read, reply_of, wait_seconds
 
@@ -63,6 +64,14 @@ class Client:
         """Predict one answer a row, with the task `task_id` or from a `support` that is not kept."""
         return self._send(calls.predict(inputs, options))
 
+    def adapt_batch(self, requests: Sequence[AdaptOne]) -> list[wire.AdaptAnswer | InnerloopError]:
+        """Adapt many tasks in one request; each gives an answer, or the error `adapt` would raise."""
+        return self._send(calls.adapt_batch(requests))
+
+    def predict_batch(self, requests: Sequence[PredictOne]) -> list[wire.PredictAnswer | InnerloopError]:
+        """Predict with many tasks in one request; each gives an answer, or the error `predict` would raise."""
+        return self._send(calls.predict_batch(requests))
+
     def models(self) -> Iterator[wire.ModelInfo]:
         """List the models."""
         return self._items(calls.models())
@@ -70,6 +79,10 @@ class Client:
     def model(self, name: str) -> wire.ModelInfo:
         """Describe a model and its versions."""
         return self._send(calls.model(name))
+
+    def set_authority(self, name: str, authority: wire.Authority) -> wire.ModelInfo:
+        """Choose what is stored of a model's revisions to come: `weights` too, or the `rows` alone."""
+        return self._send(calls.set_authority(name, authority))
 
     def promote(self, name: str, version: int) -> wire.ModelInfo:
         """Make a version of a model active."""

@@ -16,7 +16,7 @@ Rows = Sequence[Any] | npt.NDArray[Any]
 """One entry a row: nested lists, an array, sentences, or for pictures the bytes or paths of PNG and JPEG files."""
 
 
-def encode(body: Mapping[str, Any]) -> bytes:
+def encode(body: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bytes:
     """Encode a body as JSON: arrays as nested lists of float32, pictures in base64.
 
     Raises `NotFinite`, naming the place, where a number is NaN, infinite or too large for float32,

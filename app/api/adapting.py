@@ -1,22 +1,21 @@
-"""`POST /adapt`, from a parsed request to a stored revision."""
+"""`POST /adapt`, from a body to a stored revision."""
 
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from anyio import to_thread
 
 from app.api.adapt_answers import answer_json, worth_of
 from app.api.context import Context, now
 from app.api.outcome import Caller, Outcome
-from app.api.preparing import Prepared, prepare
+from app.api.preparing import AdaptCall, Prepared, ReadAdapt, prepare_many
+from app.api.task_params import params_of
+from app.engine.batcher import Timed
 from app.engine.engine import AdaptedTask, TaskKey
 from app.engine.estimate import Estimate
-from app.engine.worker import Timed
-from app.episode import TaskParams
-from app.store import KEEP, IdempotentAnswer, Keep, NewAnswer, NewRevision, Revision
-from app.trees import from_bytes, to_bytes
+from app.engine.packed import Packed
+from app.store import KEEP, Addition, IdempotentAnswer, Keep, NewAnswer, NewRevision, Revision
 from innerloop.errors import RevisionConflict, RevisionNotFound, TaskNotFound
 from innerloop.wire import AdaptRequest
 
@@ -28,13 +27,20 @@ ESTIMATE = "estimate"
 """Where a revision keeps what cross-validation found; not there where nobody asked."""
 
 
-async def adapt_task(context: Context, caller: Caller, request: AdaptRequest) -> Outcome:
-    """Adapt, store and answer; calls for one task run one after the other."""
-    task_id = request.task_id or uuid.uuid4().hex
-    async with context.task_locks.holding((caller.tenant, task_id), caller.deadline):
+async def adapt_task(context: Context, caller: Caller, read: ReadAdapt, *, is_large: bool) -> Outcome:
+    """Adapt, store and answer; calls for one task run one after the other. `read` parses the body."""
+    call = AdaptCall(context, caller, read)
+    prepared: Prepared = await context.reading.run(prepare_many, call, is_large=is_large)
+    request = prepared.request
+    call = AdaptCall(context, caller, lambda: request)
+    async with context.task_locks.holding((caller.tenant, prepared.task_id), caller.deadline) as has_waited:
         for attempt in range(1, MAX_TRIES + 1):
             try:
-                return await _adapt_once(context, caller, request, task_id)
+                if has_waited or attempt > 1:  # the task is another by now
+                    prepared = await context.reading.run(prepare_many, call, is_large=is_large)
+                if prepared.cached:
+                    return await _answer_again(context, caller, prepared)
+                return await _answer_anew(context, caller, prepared)
             except (RevisionConflict, RevisionNotFound, TaskNotFound) as error:  # changed, pruned or deleted meanwhile
                 no_task_to_append_to = request.append and isinstance(error, TaskNotFound)
                 if attempt == MAX_TRIES or request.if_revision is not None or no_task_to_append_to:
@@ -42,14 +48,8 @@ async def adapt_task(context: Context, caller: Caller, request: AdaptRequest) ->
     raise AssertionError("the loop returns or raises")
 
 
-async def _adapt_once(context: Context, caller: Caller, request: AdaptRequest, task_id: str) -> Outcome:
-    prepared = await to_thread.run_sync(prepare, context, caller, request, task_id)
-    if prepared.cached:
-        return await _answer_again(context, caller, request, prepared)
-    return await _answer_anew(context, caller, request, prepared)
-
-
-async def _answer_anew(context: Context, caller: Caller, request: AdaptRequest, prepared: Prepared) -> Outcome:
+async def _answer_anew(context: Context, caller: Caller, prepared: Prepared) -> Outcome:
+    request = prepared.request
     done = await context.engine.adapt(
         prepared.work, prepared.validation, caller.deadline, wants_estimate=request.estimate
     )
@@ -59,53 +59,69 @@ async def _answer_anew(context: Context, caller: Caller, request: AdaptRequest, 
 
     def answer_of(revision: Revision) -> dict[str, Any]:
         """Return the answer, the very same one to the store (for the idempotency key) and to the caller."""
-        answer = answer_json(revision, worth, caller, cached=False, queue_ms=done.queue_ms, compute_ms=done.compute_ms)
-        return made.setdefault(revision.revision, answer)
+        known = made.get(revision.revision)
+        if known is None:
+            known = made[revision.revision] = answer_json(
+                revision, worth, caller, cached=False, queue_ms=done.queue_ms, compute_ms=done.compute_ms
+            )
+        return known
 
-    revision = await to_thread.run_sync(_store, context, caller, request, prepared, done.result, answer_of)
-    key = TaskKey(caller.tenant, prepared.task_id, revision.revision)
-    context.engine.keep_task_params(key, adapted.task_params)
+    new = _New(context, _addition(caller, prepared, done.result, answer_of))
+    revision: Revision = await context.writing.run(_store_many, new)
+    context.engine.keep_task_params(TaskKey(caller.tenant, prepared.task_id, revision.revision), adapted.params)
     return Outcome(201, answer_of(revision))
 
 
-def _store(
-    context: Context,
-    caller: Caller,
-    request: AdaptRequest,
-    prepared: Prepared,
-    done: AdaptedTask,
-    answer_of: AnswerOf,
-) -> Revision:
+class _New(NamedTuple):
+    context: Context
+    addition: Callable[[], Addition]
+    """Made in the stage: it copies weights off the device."""
+
+
+def _store_many(news: Sequence[_New], quick: bool) -> Sequence[Revision | Exception]:
+    """Store revisions together: their writes are one transaction, durable when this returns."""
+    context = news[0].context
+    return context.store.add_revisions(
+        [new.addition() for new in news], keep_revisions=context.limits.max_revisions, now=now()
+    )
+
+
+def _addition(caller: Caller, prepared: Prepared, done: AdaptedTask, answer_of: AnswerOf) -> Callable[[], Addition]:
+    def made() -> Addition:
+        return Addition(
+            _new_revision(caller, prepared, done),
+            prepared.latest.revision if prepared.latest else 0,
+            _ttl(prepared.request),
+            _new_answer(caller, answer_of),
+        )
+
+    return made
+
+
+def _new_revision(caller: Caller, prepared: Prepared, done: AdaptedTask) -> NewRevision:
     adapted, _, estimated = done
-    steps = prepared.settings.steps if prepared.chosen.model.learner.traits.takes_steps else None
+    chosen = prepared.chosen
+    steps = prepared.settings.steps if chosen.model.learner.traits.takes_steps else None
     answer: dict[str, Any] = {"steps": steps, "kept_step": adapted.kept_step, "support_loss": adapted.support_loss}
-    if request.estimate:
+    if prepared.request.estimate:
         answer[ESTIMATE] = estimated._asdict() if estimated else None
-    new = NewRevision(
+    return NewRevision(
         tenant=caller.tenant,
         task_id=prepared.task_id,
-        model=prepared.chosen.name,
-        model_version=prepared.chosen.version,
+        model=chosen.name,
+        model_version=chosen.version,
         settings=prepared.settings.as_json(),
         support=prepared.support,
         support_size=len(prepared.rows.inputs),
         classes=prepared.rows.classes,
         answer=answer,
-        weights=to_bytes(adapted.task_params),
-        authority="weights",
-    )
-    return context.store.add_revision(
-        new,
-        expected_latest=prepared.latest.revision if prepared.latest else 0,
-        ttl_seconds=_ttl(request),
-        keep_revisions=context.limits.max_revisions,
-        now=now(),
-        idempotent=_new_answer(caller, answer_of),
+        weights=adapted.params.as_bytes() if prepared.authority == "weights" else None,
+        authority=prepared.authority,
     )
 
 
-async def _answer_again(context: Context, caller: Caller, request: AdaptRequest, prepared: Prepared) -> Outcome:
-    latest = prepared.latest
+async def _answer_again(context: Context, caller: Caller, prepared: Prepared) -> Outcome:
+    latest, request = prepared.latest, prepared.request
     assert latest is not None
     judged, estimated, queue_ms, compute_ms = None, None, 0.0, 0.0
     if prepared.validation is not None:
@@ -163,12 +179,12 @@ def _keep(
     return answer
 
 
-def _params_of(context: Context, revision: Revision) -> TaskParams:
+def _params_of(context: Context, revision: Revision) -> Packed:
     key = TaskKey(revision.tenant, revision.task_id, revision.revision)
-    return context.engine.task_params(
-        key,
-        lambda: from_bytes(context.store.revision_weights(*key, now=now())),
-    )
+    (params,) = params_of(context, [key])
+    if isinstance(params, Exception):
+        raise params
+    return params
 
 
 def _new_answer(caller: Caller, answer_of: AnswerOf) -> NewAnswer[Revision] | None:

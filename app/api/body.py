@@ -22,6 +22,11 @@ async def read_body(request: Request, max_bytes: int, media_type: str = JSON) ->
     Raises BodyTooLarge while reading, whether or not a length was declared, and UnsupportedMediaType.
     """
     _check_media_type(request, media_type)
+    return await read_bytes(request, max_bytes)
+
+
+async def read_bytes(request: Request, max_bytes: int) -> bytes:
+    """Return a body whatever its type; BodyTooLarge while reading, whether or not a length was declared."""
     declared = request.headers.get("Content-Length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise too_large(max_bytes)
@@ -36,34 +41,55 @@ async def read_body(request: Request, max_bytes: int, media_type: str = JSON) ->
 
 def parsed(body: bytes, model: type[Body]) -> Body:
     """Return the body as a wire model; NotJson, NotFinite, InvalidRequest or InvalidId when it is none."""
-    document = _json(body)
+    return validated(json_object(body), model)
+
+
+def json_list(text: bytes, what: str = "the body") -> list[Any]:
+    """Return a JSON array; NotJson, NotFinite or InvalidRequest when `what` is none."""
+    document = _json(text, what)
+    if not isinstance(document, list):
+        raise InvalidRequest(f"{what} is a JSON {_json_name(document)}; an array is expected")
+    return document
+
+
+def checked_object(document: Any, what: str) -> dict[str, Any]:
+    """Return a parsed document that is an object of no more fields than any of the contract; InvalidRequest."""
     if not isinstance(document, dict):
-        raise InvalidRequest(f"the body is a JSON {_json_name(document)}; an object is expected")
-    for name, part in [("the body", document), *document.items()]:
+        raise InvalidRequest(f"{what} is a JSON {_json_name(document)}; an object is expected")
+    for name, part in [(what, document), *document.items()]:
         if isinstance(part, dict) and len(part) > MAX_FIELDS:
             raise InvalidRequest(f"{name[:64]} has {len(part)} fields; no object of the contract has as many")
+    return document
+
+
+def json_object(text: bytes | bytearray | str, what: str = "the body") -> dict[str, Any]:
+    """Return a JSON object; NotJson, NotFinite or InvalidRequest when `what` is none."""
+    return checked_object(_json(text, what), what)
+
+
+def validated(document: dict[str, Any], model: type[Body]) -> Body:
+    """Return an object as a wire model; InvalidRequest or InvalidId when it is none."""
     try:
         return model.model_validate(document)
     except ValidationError as error:
         raise invalid_request(error.errors(include_url=False, include_input=False)) from error
 
 
-def _json(body: bytes) -> Any:
+def _json(text: bytes | bytearray | str, what: str) -> Any:
     try:
-        return orjson.loads(body)
+        return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        if _is_json_but_for_numbers(body):
-            raise NotFinite("the body holds NaN, Infinity or a number too large for a float") from error
-        raise NotJson(f"the body is not JSON: {error}") from error
+        if _is_json_but_for_numbers(text):
+            raise NotFinite(f"{what} holds NaN, Infinity or a number too large for a float") from error
+        raise NotJson(f"{what} is not JSON: {error}") from error
 
 
-def _is_json_but_for_numbers(body: bytes) -> bool:
+def _is_json_but_for_numbers(text: bytes | bytearray | str) -> bool:
     """Tell whether numbers are all that the fast parser refuses: NaN, Infinity, 1e400, integers of any length."""
     found: list[str] = []
     try:
-        json.loads(
-            body.decode("utf-8"), parse_constant=found.append, parse_float=_noting(found), parse_int=_noting(found)
-        )
+        document = text if isinstance(text, str) else text.decode("utf-8")
+        json.loads(document, parse_constant=found.append, parse_float=_noting(found), parse_int=_noting(found))
     except (ValueError, RecursionError):
         return False
     return bool(found)
@@ -80,7 +106,7 @@ def _noting(found: list[str]) -> Callable[[str], None]:
 
 
 def _json_name(document: Any) -> str:
-    names = {list: "array", str: "string", bool: "boolean", type(None): "null"}
+    names = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
     return names.get(type(document), "number")
 
 

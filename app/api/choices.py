@@ -1,14 +1,15 @@
 """Which model and which settings a request asks for, held against its card and the limits."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.api.codec import Schema
 from app.api.context import Context
-from app.api.rows import Array
-from app.engine.engine import AdaptWork
+from app.api.numbers import Array
+from app.engine.executor import AdaptWork
 from app.episode import Support
 from app.learners.model import Model
+from app.store import ActiveVersion
 from innerloop.errors import SettingNotSupported, SettingOutOfRange, StepsOverLimit
 from innerloop.wire import AdaptSettings
 
@@ -34,19 +35,36 @@ class ChosenSettings(NamedTuple):
         return {"steps": self.steps, "rate_scale": self.rate_scale}
 
 
-def chosen_model(context: Context, reference: str, deadline: float | None) -> ChosenModel:
+class ActiveVersions:
+    """Active versions of models, read at once for all requests that ask."""
+
+    def __init__(self, context: Context) -> None:
+        self._store = context.store
+        self._names: set[str] = set()
+        self._versions: dict[str, ActiveVersion] | None = None
+
+    def will_be_asked(self, reference: str) -> None:
+        """Note that the model of `name` or `name@version` will be looked for."""
+        self._names.add(reference.partition("@")[0])
+
+    def of(self, name: str) -> ActiveVersion:
+        """Return a model's active version; ModelNotFound. Blocks."""
+        if self._versions is None:
+            self._versions = self._store.active_versions([*self._names])
+        if name not in self._versions:
+            self._store.model_version(name)  # tells what there is
+        return self._versions[name]
+
+
+def chosen_model(context: Context, reference: str, deadline: float | None, active: ActiveVersions) -> ChosenModel:
     """Return the model of `name` (its active version) or `name@version`; ModelNotFound, VersionNotFound. Blocks."""
     name, _, version = reference.partition("@")
-    return loaded_model(context, name, int(version) if version else None, deadline)
+    return loaded_model(context, name, int(version) if version else active.of(name).version, deadline)
 
 
-def loaded_model(context: Context, name: str, version: int | None, deadline: float | None) -> ChosenModel:
-    """Return a version of a model, the active one for None; ModelNotFound, VersionNotFound. Blocks.
-
-    `deadline` is that of reading sentences.
-    """
-    number = version or context.store.model_version(name).version
-    model = context.engine.model(name, number)
+def loaded_model(context: Context, name: str, version: int, deadline: float | None) -> ChosenModel:
+    """Return a version of a model; ModelNotFound, VersionNotFound. Blocks. `deadline` is that of reading sentences."""
+    model = context.engine.model(name, version)
 
     def encode(texts: Sequence[str], places: Sequence[str]) -> Array:
         encoded_RD: Array = context.engine.text_embeddings(
@@ -54,7 +72,7 @@ def loaded_model(context: Context, name: str, version: int | None, deadline: flo
         ).numpy()
         return encoded_RD
 
-    return ChosenModel(name, number, model, Schema(model.card, f"{name}@{number}", context.limits, encode))
+    return ChosenModel(name, version, model, Schema(model.card, f"{name}@{version}", context.limits, encode))
 
 
 def chosen_settings(request: AdaptSettings, chosen: ChosenModel) -> ChosenSettings:
@@ -104,3 +122,8 @@ def _within(field: str, value: float, most: float) -> float:
     if value > most:
         raise SettingOutOfRange(f"{field} is {value:g}; at most {most:g} (max_{field} in GET /limits)")
     return value
+
+
+def holds_strings(inputs: Any) -> bool:
+    """Tell whether rows are pictures as files, or sentences: reading them takes longer than all else."""
+    return isinstance(inputs, list) and any(isinstance(row, str) for row in inputs)

@@ -4,17 +4,21 @@ All of it computes: it runs in worker threads, never on the event loop.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from app.api.rows import Array, Encode, input_rows, numbers
+from app.api.numbers import Array, numbers
+from app.api.rows import Encode, input_rows
 from app.card import Card
 from app.episode import Query, Support
+from app.safetensors_header import header_bytes
 from app.store import Classes
-from app.trees import from_bytes, to_bytes
+from app.trees import from_bytes
 from innerloop.errors import (
     EmptySupport,
     InvalidRequest,
@@ -28,6 +32,7 @@ from innerloop.errors import (
 from innerloop.wire import Limits, SupportRows, ValidationRows
 
 MAX_CLASS_NAME_CHARS = 256
+MAX_INT = 2**63 - 1
 JSON_NAMES = {str: "strings", int: "integers", float: "fractions", bool: "booleans", type(None): "null", list: "lists"}
 
 
@@ -51,7 +56,19 @@ class LabelledRows(NamedTuple):
 
     def as_bytes(self) -> bytes:
         """Return inputs and targets as safetensors."""
-        return to_bytes({"inputs": self.inputs, "targets": self.targets})
+        targets_dtype = "F32" if self.classes is None else "I64"
+        header, inputs_first = _rows_header(self.inputs.shape, self.targets.shape, targets_dtype)
+        inputs, targets = self.inputs.contiguous().numpy().data, self.targets.contiguous().numpy().data
+        return b"".join((header, inputs, targets) if inputs_first else (header, targets, inputs))
+
+
+@lru_cache(1024)
+def _rows_header(
+    inputs_shape: tuple[int, ...], targets_shape: tuple[int, ...], targets_dtype: str
+) -> tuple[bytes, bool]:
+    """Return the header of stored rows, and whether the inputs come first."""
+    header, names = header_bytes([("inputs", "F32", inputs_shape), ("targets", targets_dtype, targets_shape)])
+    return header, names[0] == "inputs"
 
 
 def stored_rows(data: bytes, classes: Classes | None) -> LabelledRows:
@@ -100,15 +117,14 @@ def validation_query(rows: ValidationRows, schema: Schema, classes: Classes | No
 def query_inputs(value: Any, schema: Schema) -> Tensor:
     """Return the rows to predict; TooManyRows, and what `input_rows` raises."""
     _check_num_rows(value, 0, schema.limits.max_query_rows, "inputs", "max_query_rows")
-    return torch.from_numpy(_inputs(value, "inputs", schema))
+    return _tensor(_inputs(value, "inputs", schema))
 
 
-def answer_rows(outputs_QO: Tensor, classes: Classes | None, abstain_below: float = 0.0) -> dict[str, Any]:
+def answer_rows(outputs: Array, classes: Classes | None, abstain_below: float = 0.0) -> dict[str, Any]:
     """Return the fields of an answer that hold the predictions; arrays are numpy's, for the fast serializer.
 
     A row whose largest probability is below `abstain_below` has the label None.
     """
-    outputs = outputs_QO.numpy()
     if classes is None:
         return {"outputs": outputs}
     probabilities = np.ascontiguousarray(outputs[:, : len(classes)])
@@ -122,45 +138,62 @@ def answer_rows(outputs_QO: Tensor, classes: Classes | None, abstain_below: floa
 
 
 def _labelled(inputs: Any, targets: Any, where: str, schema: Schema, known: Classes | None) -> LabelledRows:
-    x = torch.from_numpy(_inputs(inputs, f"{where}.inputs", schema))
-    if not isinstance(targets, list):
+    x = _tensor(_inputs(inputs, f"{where}.inputs", schema))
+    if not isinstance(targets, list | np.ndarray):
         raise InvalidTargets(f"{where}.targets is not a list; a list with an entry for each row is expected")
     if len(targets) != len(x):
         raise ShapeMismatch(f"{where}.inputs has {len(x)} rows and {where}.targets {len(targets)}; they must be equal")
     if schema.card.output.kind == "regression":
-        return LabelledRows(x, torch.from_numpy(_regression_targets(targets, f"{where}.targets", schema)), None)
-    classes, indexes = _class_indexes(targets, f"{where}.targets", known or [])
-    return LabelledRows(x, torch.tensor(indexes, dtype=torch.int64), classes)
+        return LabelledRows(x, _tensor(_regression_targets(targets, f"{where}.targets", schema)), None)
+    classes, indexes = _class_indexes(_class_names(targets), f"{where}.targets", known or [])
+    return LabelledRows(x, torch.from_numpy(np.array(indexes, dtype=np.int64)), classes)
 
 
 def _inputs(value: Any, where: str, schema: Schema) -> Array:
     return input_rows(value, where, schema.card, schema.model, schema.limits, schema.encode)
 
 
-def _regression_targets(targets: list[Any], where: str, schema: Schema) -> Array:
+def _tensor(array: Array) -> Tensor:
+    """Return an array as a tensor over the same memory, or over a copy where torch wants to own what it reads."""
+    owned = array.flags.writeable and array.flags.aligned
+    return torch.from_numpy(array if owned else array.copy())
+
+
+def _regression_targets(targets: Any, where: str, schema: Schema) -> Array:
     """Return [R, D]; for one output, bare numbers are taken as well."""
     shape = schema.card.output.shape
     try:
-        if shape == (1,) and targets and not isinstance(targets[0], list):
+        if shape == (1,) and _is_flat(targets):
             return numbers(targets, where, (), schema.model)[:, None]
         return numbers(targets, where, shape, schema.model)
     except InvalidRequest as error:
         raise InvalidTargets(f"{error.detail}; {schema.model} takes numbers as targets") from error
 
 
+def _is_flat(targets: Any) -> bool:
+    if isinstance(targets, np.ndarray):
+        return targets.ndim == 1
+    return bool(targets) and not isinstance(targets[0], list)
+
+
+def _class_names(targets: Any) -> list[Any]:
+    """Return an array of whole numbers as the class names that they are."""
+    names: list[Any] = targets.tolist() if isinstance(targets, np.ndarray) else targets
+    return names
+
+
 def _class_indexes(targets: list[Any], where: str, known: Sequence[Any]) -> tuple[Classes, list[int]]:
     """Return the class names, the known ones first, and each row's index."""
-    kinds = set(map(type, [*known, *targets]))
+    kinds = set(map(type, chain(known, targets)))
     if not kinds <= {str} and not kinds <= {int}:
         found = ", ".join(sorted({JSON_NAMES.get(kind, "objects") for kind in kinds}))
         raise InvalidTargets(f"{where} holds {found}; class names are all strings or all integers within one task")
-    if any(isinstance(name, str) and len(name) > MAX_CLASS_NAME_CHARS for name in targets):
+    index_of = {name: i for i, name in enumerate(dict.fromkeys(chain(known, targets)))}
+    if str in kinds and max(map(len, index_of)) > MAX_CLASS_NAME_CHARS:
         raise InvalidTargets(f"{where} holds a class name of more than {MAX_CLASS_NAME_CHARS} characters")
-    if any(isinstance(name, int) and abs(name) > 2**63 - 1 for name in targets):
+    if int in kinds and max(map(abs, index_of)) > MAX_INT:
         raise InvalidTargets(f"{where} holds an integer beyond 64 bits; use strings for such class names")
-    index_of = {name: i for i, name in enumerate([*known])}
-    indexes = [index_of.setdefault(name, len(index_of)) for name in targets]
-    return list(index_of), indexes
+    return [*index_of], [index_of[name] for name in targets]
 
 
 def _union(before: LabelledRows, added: LabelledRows, model: str) -> LabelledRows:
@@ -172,7 +205,7 @@ def _union(before: LabelledRows, added: LabelledRows, model: str) -> LabelledRow
 
 def _check_num_rows(value: Any, num_before: int, most: int, where: str, cap: str) -> None:
     """Refuse too many rows before any of them is looked at."""
-    num_rows = num_before + (len(value) if isinstance(value, list) else 0)
+    num_rows = num_before + (len(value) if isinstance(value, list | np.ndarray) else 0)
     if num_rows > most:
         raise TooManyRows(f"{where} has {num_rows} rows; at most {most} ({cap} in GET /limits)")
 

@@ -6,7 +6,16 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from innerloop.wire import AdaptRequest, DatasetSpec, MetaTrainRequest, PredictRequest, Problem, PromoteRequest
+from app.api.binary import MEDIA_TYPE
+from innerloop.wire import (
+    AdaptRequest,
+    AuthorityRequest,
+    DatasetSpec,
+    MetaTrainRequest,
+    PredictRequest,
+    Problem,
+    PromoteRequest,
+)
 
 REF_TEMPLATE = "#/components/schemas/{model}"
 BODIES: tuple[type[BaseModel], ...] = (
@@ -14,16 +23,25 @@ BODIES: tuple[type[BaseModel], ...] = (
     PredictRequest,
     MetaTrainRequest,
     PromoteRequest,
+    AuthorityRequest,
     DatasetSpec,
     Problem,
 )
 """Models that no route declares by its signature."""
 
 
-def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the description of a JSON body for a route that reads it by itself."""
-    schema = {"$ref": REF_TEMPLATE.format(model=model.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def json_body(model: type[BaseModel], *, many: bool = False, binary: bool = False) -> dict[str, Any]:
+    """Return the description of a JSON body for a route that reads it by itself.
+
+    `many`: of a list of them; `binary`: it may come as a safetensors file too.
+    """
+    schema: dict[str, Any] = {"$ref": REF_TEMPLATE.format(model=model.__name__)}
+    if many:
+        schema = {"type": "array", "items": schema, "minItems": 1}
+    content = {"application/json": {"schema": schema}}
+    if binary:
+        content[MEDIA_TYPE] = {"schema": {"type": "string", "format": "binary"}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def install_openapi(app: FastAPI) -> None:

@@ -1,25 +1,47 @@
-"""`POST /predict`, from a parsed request to predictions: by task and revision, or with nothing stored."""
+"""`POST /predict`, from a body to predictions: by task and revision, or with nothing stored."""
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
-from anyio import to_thread
 from torch import Tensor
 
-from app.api.choices import ChosenModel, adapt_work, chosen_model, chosen_settings, loaded_model
+from app.api.choices import (
+    ActiveVersions,
+    ChosenModel,
+    adapt_work,
+    chosen_model,
+    chosen_settings,
+    holds_strings,
+    loaded_model,
+)
 from app.api.codec import answer_rows, as_support, query_inputs, support_rows
 from app.api.context import Context, now
-from app.engine.engine import AdaptWork, TaskKey
-from app.engine.worker import Timed
-from app.episode import TaskParams
-from app.store import Classes
-from app.trees import from_bytes
+from app.api.stages import TooSlow, attempted
+from app.api.task_params import params_of
+from app.engine.batcher import Timed
+from app.engine.engine import TaskKey
+from app.engine.executor import AdaptWork
+from app.engine.packed import Packed
+from app.store import Classes, Head
 from innerloop.errors import RevisionNotFound, SettingNotSupported
 from innerloop.wire import PredictRequest
 
+ReadPredict = Callable[[], PredictRequest]
+"""Parses a body."""
 MAX_TRIES = 5
 """The latest revision may be pruned between reading its number and its weights; then there is a later one."""
+
+
+class PredictCall(NamedTuple):
+    """One call of /predict."""
+
+    context: Context
+    tenant: str
+    read: ReadPredict
+    deadline: float | None
 
 
 class Prepared(NamedTuple):
@@ -30,51 +52,160 @@ class Prepared(NamedTuple):
     revision: int | None
     classes: Classes | None
     inputs: Tensor
-    task_params: TaskParams | None
+    params: Packed | None
     work: AdaptWork | None
     abstain_below: float
 
 
+class Predicted(NamedTuple):
+    """What a task makes of rows."""
+
+    task_id: str | None
+    revision: int | None
+    model: str
+    model_version: int
+    classes: Classes | None
+    outputs: "np.ndarray[Any, np.dtype[np.float32]]"
+    """[Q, O]: numbers, or probabilities of all the classes that the model can hold, the task's first."""
+    abstain_below: float
+    queue_ms: float
+    compute_ms: float
+
+
 async def predict(
-    context: Context, tenant: str, request: PredictRequest, started: float, deadline: float | None
-) -> bytes:
-    """Return the answer as JSON; `started` and `deadline` are moments of time.monotonic()."""
-    prepare = _by_task if request.task_id is not None else _stateless
-    prepared = await to_thread.run_sync(prepare, context, tenant, request, deadline)
+    context: Context, tenant: str, read: ReadPredict, deadline: float | None, *, is_large: bool = False
+) -> Predicted:
+    """Return what a task makes of rows; `read` parses the body, `deadline` is a moment of time.monotonic()."""
+    call = PredictCall(context, tenant, read, deadline)
+    prepared: Prepared = await context.reading.run(prepare_many, call, is_large=is_large)
     done = await _outputs(context, prepared, deadline)
-    return await to_thread.run_sync(_answer, prepared, done, started)
+    chosen = prepared.chosen
+    return Predicted(
+        prepared.task_id,
+        prepared.revision,
+        chosen.name,
+        chosen.version,
+        prepared.classes,
+        done.result.numpy(),
+        prepared.abstain_below,
+        done.queue_ms,
+        done.compute_ms,
+    )
 
 
-def _by_task(context: Context, tenant: str, request: PredictRequest, deadline: float | None) -> Prepared:
+def answer_of(predicted: Predicted, started: float) -> dict[str, Any]:
+    """Return a PredictAnswer; written by hand, since arrays go to the serializer as they are."""
+    return {
+        "task_id": predicted.task_id,
+        "revision": predicted.revision,
+        "model": predicted.model,
+        "model_version": predicted.model_version,
+        **answer_rows(predicted.outputs, predicted.classes, predicted.abstain_below),
+        "timing_ms": {
+            "queue": round(predicted.queue_ms, 3),
+            "compute": round(predicted.compute_ms, 3),
+            "total": round((time.monotonic() - started) * 1e3, 3),
+        },
+    }
+
+
+def answer_json(predicted: Predicted, started: float) -> bytes:
+    """Return the answer as JSON."""
+    return orjson.dumps(answer_of(predicted, started), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def prepare_many(calls: Sequence[PredictCall], quick: bool) -> list[Prepared | Exception]:
+    """Return what to compute for each call, or its error: the store is read once for all of them. Blocks.
+
+    With `quick` TooSlow for pictures, sentences and tasks that must be adapted again.
+    """
+    context = calls[0].context
+    requests = [attempted(call.read) for call in calls]
+    active = ActiveVersions(context)
+    for request in requests:
+        if isinstance(request, PredictRequest) and request.task_id is None:
+            active.will_be_asked(request.model or context.settings.default_model)
+    heads = _heads(calls, requests)
+    params = _params(calls, heads, quick)
+    return [
+        request
+        if isinstance(request, Exception)
+        else attempted(_by_task, call, request, heads[i], params.get(i, heads[i]), quick)
+        if request.task_id is not None
+        else attempted(_stateless, call, request, active, quick)
+        for i, (call, request) in enumerate(zip(calls, requests, strict=True))
+    ]
+
+
+Heads = dict[int, "Head | Exception"]
+
+
+def _heads(calls: Sequence[PredictCall], requests: Sequence[PredictRequest | Exception]) -> Heads:
+    """Return, by place in the list, what the store knows of the tasks that are asked for."""
+    asked = {
+        i: (calls[i].tenant, request.task_id, request.revision)
+        for i, request in enumerate(requests)
+        if isinstance(request, PredictRequest) and request.task_id is not None
+    }
+    if not asked:
+        return {}
+    return dict(zip(asked, calls[0].context.store.heads([*asked.values()], now=now()), strict=True))
+
+
+def _params(calls: Sequence[PredictCall], heads: Heads, quick: bool) -> "dict[int, Packed | Exception]":
+    """Return the parameters of the tasks; of one that was pruned meanwhile, whose latest is wanted, a later one's."""
+    keys = {
+        i: TaskKey(calls[i].tenant, head.task_id, head.revision)
+        for i, head in heads.items()
+        if not isinstance(head, Exception)
+    }
+    if not keys:
+        return {}
+    return dict(zip(keys, params_of(calls[0].context, [*keys.values()], quick), strict=True))
+
+
+def _by_task(
+    call: PredictCall,
+    request: PredictRequest,
+    head: "Head | Exception",
+    params: "Packed | Exception",
+    quick: bool,
+) -> Prepared:
+    if isinstance(head, Exception):
+        raise head
     for _ in range(MAX_TRIES):
-        try:
-            return _by_revision(context, tenant, request, deadline)
-        except RevisionNotFound:
-            if request.revision is not None:
-                raise
-    return _by_revision(context, tenant, request, deadline)
-
-
-def _by_revision(context: Context, tenant: str, request: PredictRequest, deadline: float | None) -> Prepared:
-    assert request.task_id is not None
-    revision = context.store.revision(tenant, request.task_id, request.revision, now=now())
-    chosen = loaded_model(context, revision.model, revision.model_version, deadline)
+        if not isinstance(params, RevisionNotFound) or request.revision is not None:
+            break
+        head = call.context.store.heads([(call.tenant, head.task_id, None)], now=now())[0]
+        if isinstance(head, Exception):
+            raise head
+        params = params_of(call.context, [TaskKey(call.tenant, head.task_id, head.revision)], quick)[0]
+    if isinstance(params, Exception):
+        raise params
+    chosen = loaded_model(call.context, head.model, head.model_version, call.deadline)
     abstain_below = _abstain_below(request, chosen)
-    key = TaskKey(tenant, revision.task_id, revision.revision)
-    params = context.engine.task_params(key, lambda: from_bytes(context.store.revision_weights(*key, now=now())))
-    inputs = query_inputs(request.inputs, chosen.schema)
-    return Prepared(chosen, revision.task_id, revision.revision, revision.classes, inputs, params, None, abstain_below)
+    inputs = _inputs(request, chosen, quick)
+    return Prepared(chosen, head.task_id, head.revision, head.classes, inputs, params, None, abstain_below)
 
 
-def _stateless(context: Context, tenant: str, request: PredictRequest, deadline: float | None) -> Prepared:
+def _stateless(call: PredictCall, request: PredictRequest, active: ActiveVersions, quick: bool) -> Prepared:
     assert request.support is not None
-    chosen = chosen_model(context, request.model or context.settings.default_model, deadline)
+    context = call.context
+    chosen = chosen_model(context, request.model or context.settings.default_model, call.deadline, active)
     settings = chosen_settings(request, chosen)
     abstain_below = _abstain_below(request, chosen)
+    if quick and chosen.schema.card.input.kind != "vector" and holds_strings(request.support.inputs):
+        raise TooSlow
     rows = support_rows(request.support, chosen.schema)
     work = adapt_work(chosen, as_support(rows, chosen.schema.card), settings, request)
-    inputs = query_inputs(request.inputs, chosen.schema)
+    inputs = _inputs(request, chosen, quick)
     return Prepared(chosen, None, None, rows.classes, inputs, None, work, abstain_below)
+
+
+def _inputs(request: PredictRequest, chosen: ChosenModel, quick: bool) -> Tensor:
+    if quick and chosen.schema.card.input.kind != "vector" and holds_strings(request.inputs):
+        raise TooSlow
+    return query_inputs(request.inputs, chosen.schema)
 
 
 def _abstain_below(request: PredictRequest, chosen: ChosenModel) -> float:
@@ -88,22 +219,5 @@ def _abstain_below(request: PredictRequest, chosen: ChosenModel) -> float:
 async def _outputs(context: Context, prepared: Prepared, deadline: float | None) -> Timed[Tensor]:
     if prepared.work is not None:
         return await context.engine.adapt_and_predict(prepared.work, prepared.inputs, deadline)
-    assert prepared.task_params is not None
-    return await context.engine.predict(prepared.chosen.model, prepared.task_params, prepared.inputs, deadline)
-
-
-def _answer(prepared: Prepared, done: Timed[Tensor], started: float) -> bytes:
-    """Return a PredictAnswer; written by hand, since arrays go to the serializer as they are."""
-    answer: dict[str, Any] = {
-        "task_id": prepared.task_id,
-        "revision": prepared.revision,
-        "model": prepared.chosen.name,
-        "model_version": prepared.chosen.version,
-        **answer_rows(done.result, prepared.classes, prepared.abstain_below),
-        "timing_ms": {
-            "queue": round(done.queue_ms, 3),
-            "compute": round(done.compute_ms, 3),
-            "total": round((time.monotonic() - started) * 1e3, 3),
-        },
-    }
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    assert prepared.params is not None
+    return await context.engine.predict(prepared.chosen.model, prepared.params, prepared.inputs, deadline)

@@ -1,23 +1,47 @@
-"""`POST /adapt` up to the device: a request held against the store, the model's card and the limits. Blocks."""
+"""`POST /adapt` up to the device: requests held against the store, the models' cards and the limits. Blocks."""
 
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from app.api.choices import ChosenModel, ChosenSettings, adapt_work, chosen_model, chosen_settings
+from app.api.choices import (
+    ActiveVersions,
+    ChosenModel,
+    ChosenSettings,
+    adapt_work,
+    chosen_model,
+    chosen_settings,
+    holds_strings,
+)
 from app.api.codec import LabelledRows, as_support, stored_rows, support_rows, validation_query
 from app.api.context import Context, now
 from app.api.outcome import Caller
-from app.engine.engine import AdaptWork
+from app.api.stages import TooSlow, attempted
+from app.engine.executor import AdaptWork
 from app.episode import Query
-from app.store import Revision
+from app.store import Authority, Revision
 from app.trees import sha256
 from innerloop.errors import ModelMismatch, RevisionConflict, TaskNotFound
 from innerloop.wire import AdaptRequest
 
+ReadAdapt = Callable[[], AdaptRequest]
+"""Parses a body."""
 
-@dataclass(frozen=True)
+
+class AdaptCall(NamedTuple):
+    """One call of /adapt."""
+
+    context: Context
+    caller: Caller
+    read: ReadAdapt
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A request held against the store: what to compute, if anything."""
 
+    request: AdaptRequest
     task_id: str
     chosen: ChosenModel
     settings: ChosenSettings
@@ -26,22 +50,63 @@ class Prepared:
     work: AdaptWork
     validation: Query | None
     latest: Revision | None
+    authority: Authority
+    """What is stored: weights and rows, or the rows alone."""
     cached: bool
     """The latest revision is what adapting would give."""
 
 
-def prepare(context: Context, caller: Caller, request: AdaptRequest, task_id: str) -> Prepared:
-    """Return what to compute for a request.
+def prepare_many(calls: Sequence[AdaptCall], quick: bool) -> list[Prepared | Exception]:
+    """Return what to compute for each call, or its error: the store is read once for all of them.
 
-    Raises TaskNotFound, RevisionConflict, ModelMismatch, and what choosing and decoding raise.
+    Errors are TaskNotFound, RevisionConflict, ModelMismatch, and what reading, choosing and decoding raise; with
+    `quick` TooSlow for pictures and sentences.
     """
-    latest = _latest(context, caller.tenant, request, task_id)
-    if request.append and latest is None:
-        raise TaskNotFound(f"there is no task {task_id!r} to append to; adapt without append to make it")
-    reference = request.model or (latest.model if latest else context.settings.default_model)
+    context = calls[0].context
+    requests = [attempted(call.read) for call in calls]
+    named = [
+        i for i, request in enumerate(requests) if isinstance(request, AdaptRequest) and request.task_id is not None
+    ]
+    latest: dict[int, Revision | Exception | None] = {}
+    if named:
+        keys = [(calls[i].caller.tenant, _task_id(requests[i]), None) for i in named]
+        latest = dict(zip(named, context.store.latest_revisions(keys, now=now()), strict=True))
+    active = ActiveVersions(context)
+    for i, request in enumerate(requests):
+        if isinstance(request, AdaptRequest):
+            active.will_be_asked(_reference(context, request, _known(latest.get(i))))
+    return [
+        request if isinstance(request, Exception) else attempted(_prepared, call, request, latest.get(i), active, quick)
+        for i, (call, request) in enumerate(zip(calls, requests, strict=True))
+    ]
+
+
+def _task_id(request: AdaptRequest | Exception) -> str:
+    assert isinstance(request, AdaptRequest)
+    assert request.task_id is not None
+    return request.task_id
+
+
+def _known(latest: Revision | Exception | None) -> Revision | None:
+    return latest if isinstance(latest, Revision) else None
+
+
+def _reference(context: Context, request: AdaptRequest, latest: Revision | None) -> str:
+    return request.model or (latest.model if latest else context.settings.default_model)
+
+
+def _prepared(
+    call: AdaptCall, request: AdaptRequest, found: Revision | Exception | None, active: ActiveVersions, quick: bool
+) -> Prepared:
+    context, caller, _ = call
+    task_id = request.task_id or uuid.uuid4().hex
+    latest = _latest(request, task_id, found)
+    reference = _reference(context, request, latest)
     if request.append and latest and reference.partition("@")[0] != latest.model:
         raise ModelMismatch(f"the task {task_id!r} belongs to {latest.model!r}, not to {reference!r}")
-    chosen = chosen_model(context, reference, caller.deadline)
+    chosen = chosen_model(context, reference, caller.deadline, active)
+    if quick and _takes_long(request, chosen):
+        raise TooSlow
     settings = chosen_settings(request, chosen)
     before = _rows_of(context, latest) if request.append and latest else None
     rows = support_rows(request.support, chosen.schema, before)
@@ -49,22 +114,31 @@ def prepare(context: Context, caller: Caller, request: AdaptRequest, task_id: st
     if request.validation is not None:
         validation = validation_query(request.validation, chosen.schema, rows.classes)
     stored = rows.as_bytes()
+    authority = active.of(chosen.name).authority
     work = adapt_work(chosen, as_support(rows, chosen.schema.card), settings, request)
     cached = latest is not None and _is_same(latest, chosen, settings, rows, stored, request)
-    return Prepared(task_id, chosen, settings, rows, stored, work, validation, latest, cached)
+    return Prepared(request, task_id, chosen, settings, rows, stored, work, validation, latest, authority, cached)
 
 
-def _latest(context: Context, tenant: str, request: AdaptRequest, task_id: str) -> Revision | None:
-    latest = None
-    if request.task_id is not None:
-        try:
-            latest = context.store.revision(tenant, task_id, now=now())
-        except TaskNotFound:
-            latest = None
+def _takes_long(request: AdaptRequest, chosen: ChosenModel) -> bool:
+    if chosen.schema.card.input.kind == "vector":
+        return False
+    return holds_strings(request.support.inputs) or (
+        request.validation is not None and holds_strings(request.validation.inputs)
+    )
+
+
+def _latest(request: AdaptRequest, task_id: str, found: Revision | Exception | None) -> Revision | None:
+    """Return the task's latest revision, held against what the request expects."""
+    if isinstance(found, Exception) and not isinstance(found, TaskNotFound):
+        raise found
+    latest = _known(found)
     number = latest.revision if latest else 0
     if request.if_revision is not None and request.if_revision != number:
         at = f"at revision {number}" if number else "not there"
         raise RevisionConflict(f"if_revision is {request.if_revision}; the task {task_id!r} is {at}")
+    if request.append and latest is None:
+        raise TaskNotFound(f"there is no task {task_id!r} to append to; adapt without append to make it")
     return latest
 
 

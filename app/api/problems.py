@@ -41,6 +41,7 @@ STATUS_OF: Mapping[type[InnerloopError], int] = {
     errors.VersionInUse: 409,
     errors.BodyTooLarge: 413,
     errors.TooManyRows: 413,
+    errors.TooManyRequestsInBatch: 413,
     errors.PictureTooLarge: 413,
     errors.TextTooLong: 413,
     errors.DatasetTooLarge: 413,

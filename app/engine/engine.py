@@ -1,37 +1,34 @@
 """The door to the device: whoever wants a task adapted or predicted asks here."""
 
-from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+import itertools
+from collections.abc import Callable, Collection, Hashable, Sequence
+from time import perf_counter
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from app.engine import executor
+from app.engine.batch_sizes import BatchSizes
+from app.engine.batcher import Batcher, Counters, Timed
+from app.engine.buckets import AdaptBucket, Alone, Shapes, adapt_bucket, made_up_support, predict_bucket, shapes_of
 from app.engine.cache import ByteCache
-from app.engine.estimate import Estimate, estimate
-from app.engine.executor import Adapted, Judged
+from app.engine.compiled import CompiledPaths
+from app.engine.estimate import Estimate, estimate, estimate_many
+from app.engine.executor import Adapted, AdaptWork, Judged
+from app.engine.packed import Packed, packed_from_bytes
 from app.engine.text_encoder import TextEncoder
-from app.engine.worker import DeviceWorker, Timed
-from app.episode import Query, Support, TaskParams
+from app.episode import Query
 from app.learners.model import Model
-from app.trees import num_bytes, to_device
+from app.trees import num_bytes
 
 ENTRY_BYTES = 1024
+"""What a cached task costs beside its numbers: a task of 0 steps has none, and must not stay for ever."""
 
 LoadModel = Callable[[str, int], Model]
 """(name, version) -> the model, on any device."""
-
-
-class AdaptWork(NamedTuple):
-    """One task to be adapted."""
-
-    model: Model
-    support: Support
-    steps: int
-    """0 for learners that take none."""
-    rate_scale: float = 1.0
-    keep_best: bool = False
-    """On divergence keep the best finite step."""
+Result = TypeVar("Result")
 
 
 class AdaptedTask(NamedTuple):
@@ -52,6 +49,21 @@ class TaskKey(NamedTuple):
     revision: int
 
 
+class _Adapt(NamedTuple):
+    """Work of an AdaptBucket."""
+
+    work: AdaptWork
+    validation: Query | None
+
+
+class _Predict(NamedTuple):
+    """Work of a PredictBucket."""
+
+    model: Model
+    params: Packed
+    inputs: Tensor
+
+
 class Engine:
     """Runs learners on one device, one worker thread for it, with caches of models and of task parameters."""
 
@@ -65,41 +77,64 @@ class Engine:
         text_cache_bytes: int = 0,
         max_depth: int,
         compute_threads: int = 1,
+        compiled: CompiledPaths | None = None,
     ) -> None:
+        """`compiled`: faster ways on the CPU; closed with the engine."""
         self.device = device
         self._load_model = load_model
-        self._worker = DeviceWorker(str(device), max_depth, lambda: torch.set_num_threads(compute_threads))
+        self._compiled = compiled
+        self._sizes = BatchSizes()
+        self._batcher: Batcher[Any, Any] = Batcher(
+            str(device),
+            self._run,
+            max_depth=max_depth,
+            most=self._most,
+            prepare=lambda: torch.set_num_threads(compute_threads),
+        )
         self._models: ByteCache[Model] = ByteCache(model_cache_bytes, _model_bytes)
-        self._tasks: ByteCache[TaskParams] = ByteCache(cache_bytes, _task_bytes)
+        self._tasks: ByteCache[Packed] = ByteCache(cache_bytes, lambda task: task.num_bytes + ENTRY_BYTES)
         self._texts = TextEncoder(device, text_cache_bytes)
+        self._numbers = itertools.count()
+        self._shapes: WeakKeyDictionary[Callable[..., Any], Shapes] = WeakKeyDictionary()
 
     @property
     def queue_depth(self) -> int:
         """Requests that wait for the device or run on it."""
-        return self._worker.depth
+        return self._batcher.depth
+
+    @property
+    def counters(self) -> Counters:
+        """What the device's thread has done."""
+        return self._batcher.counters
 
     def model(self, name: str, version: int) -> Model:
         """Return a model on the device, loaded at first; blocks, and raises what loading raises."""
-        return self._models.get(
-            (name, version), lambda: executor.on_device(self._load_model(name, version), self.device)
-        )
+        return self._models.get((name, version), lambda: self._loaded(name, version))
 
-    def task_params(self, key: TaskKey, load: Callable[[], TaskParams]) -> TaskParams:
-        """Return a task's parameters on the device, from `load` when they are not cached; blocks."""
-        return self._tasks.get(key, lambda: to_device(load(), self.device))
+    def task_params(self, key: TaskKey, load: Callable[[], bytes]) -> Packed:
+        """Return a task's parameters on the device, from stored bytes when they are not cached; blocks."""
+        return self._tasks.get(key, lambda: packed_from_bytes(load(), self.device))
+
+    def task_params_again(self, key: TaskKey, work_of: Callable[[], AdaptWork]) -> Packed:
+        """Return a task's parameters, adapted again from its rows when they are not cached; blocks."""
+        return self._tasks.get(key, lambda: self._adapted_again(work_of()))
+
+    def cached_params(self, key: TaskKey) -> Packed | None:
+        """Return a task's parameters if they are cached."""
+        return self._tasks.held(key)
 
     def text_embeddings(
         self, encoder: str, texts: Sequence[str], places: Sequence[str], deadline: float | None
     ) -> Tensor:
         """Return [R, D] on the CPU, the embeddings of `texts`, from the cache or the device; blocks.
 
-        Raises TextNotAvailable, InvalidText, naming one of `places`, and what the worker raises.
+        Raises TextNotAvailable, InvalidText, naming one of `places`, and what the batcher raises.
         """
-        return self._texts.embeddings(encoder, texts, places, lambda work: self._worker.run_blocking(work, deadline))
+        return self._texts.embeddings(encoder, texts, places, lambda work: self._blocking(work, deadline))
 
-    def keep_task_params(self, key: TaskKey, task_params: TaskParams) -> None:
+    def keep_task_params(self, key: TaskKey, params: Packed) -> None:
         """Cache parameters that were just made."""
-        self._tasks.put(key, task_params)
+        self._tasks.put(key, params)
 
     def cached_tasks(self) -> list[TaskKey]:
         """Return what is cached of tasks."""
@@ -114,85 +149,141 @@ class Engine:
         self._tasks.discard(lambda key: isinstance(key, TaskKey) and key[:2] == (tenant, task_id))
 
     def warm_up(self, model: Model) -> None:
-        """Adapt and predict once on made-up rows, so that the first caller does not wait for lazy imports; blocks."""
-        card, traits = model.card, model.learner.traits
-        inputs, mask = torch.zeros(2, *card.input.shape), torch.ones(2, dtype=torch.bool)
-        targets, class_mask = torch.zeros(2, card.num_outputs), torch.zeros(0, dtype=torch.bool)
-        if traits.output_kind == "classification":
-            targets, class_mask = torch.arange(2), torch.arange(card.num_classes(2)) < 2
-        work = AdaptWork(model, Support(inputs, targets, mask, class_mask), min(traits.steps, 1))
+        """Adapt and predict once on made-up rows, so that the first caller does not wait for lazy imports; blocks.
+
+        Once for one task and once for two, which is vmapped. Then what is compiled for this model is loaded.
+        """
+        support = made_up_support(model, 2, 2)
+        work = AdaptWork(model, support, min(model.learner.traits.steps, 1))
 
         def run() -> None:
-            executor.predict(model, self._adapt(work).task_params, inputs, device=self.device)
+            for works in ([work], [work, work]):
+                adapted = executor.adapt_many(works, executor.stacked(works, self.device), self.device)
+                params = [one.params for one in adapted if isinstance(one, Adapted)]
+                executor.predict_many(model, params, [support.inputs] * len(params), self.device)
 
-        self._worker.run_blocking(run)
+        self._blocking(run, None)
+        if self._compiled:
+            self._compiled.load(model, self._shapes_of(model))
 
     async def adapt(
         self, work: AdaptWork, validation: Query | None, deadline: float | None, *, wants_estimate: bool = False
     ) -> Timed[AdaptedTask]:
         """Adapt one task and judge it on the validation rows, if any, and by cross-validation, if that is wanted.
 
-        Errors as in the executor and the worker.
+        Errors as in the executor and the batcher.
         """
-
-        def run() -> AdaptedTask:
-            adapted = self._adapt(work)
-            judged = self._judge(work, adapted.task_params, validation)
-            steps = work.steps if adapted.kept_step is None else adapted.kept_step
-            estimated = self._estimate(work._replace(steps=steps), adapted.task_params) if wants_estimate else None
-            return AdaptedTask(adapted, judged, estimated)
-
-        return await self._worker.run(run, deadline)
+        bucket = self._adapt_bucket(work, wants_estimate=wants_estimate)
+        return await self._batcher.run(bucket, _Adapt(work, validation), deadline)
 
     async def judge(
-        self, work: AdaptWork, task_params: TaskParams, validation: Query, deadline: float | None
+        self, work: AdaptWork, params: Packed, validation: Query, deadline: float | None
     ) -> Timed[Judged | None]:
         """Judge validation rows with parameters that were made before."""
-        return await self._worker.run(lambda: self._judge(work, task_params, validation), deadline)
+        return await self._alone(lambda: executor.judge(work, params, validation, self.device), deadline)
 
-    async def estimate(
-        self, work: AdaptWork, task_params: TaskParams, deadline: float | None
-    ) -> Timed[Estimate | None]:
+    async def estimate(self, work: AdaptWork, params: Packed, deadline: float | None) -> Timed[Estimate | None]:
         """Cross-validate a task whose parameters were made before; `work.steps` are those that were kept."""
-        return await self._worker.run(lambda: self._estimate(work, task_params), deadline)
+        return await self._alone(lambda: estimate(work, params, self.device), deadline)
 
-    async def predict(
-        self, model: Model, task_params: TaskParams, inputs_Q: Tensor, deadline: float | None
-    ) -> Timed[Tensor]:
+    async def predict(self, model: Model, params: Packed, inputs_Q: Tensor, deadline: float | None) -> Timed[Tensor]:
         """Return outputs, or probabilities, on the CPU."""
-        return await self._worker.run(
-            lambda: executor.predict(model, task_params, inputs_Q, device=self.device), deadline
-        )
+        bucket = predict_bucket(model, params.layout, len(inputs_Q))
+        return await self._batcher.run(bucket, _Predict(model, params, inputs_Q), deadline)
 
     async def adapt_and_predict(self, work: AdaptWork, inputs_Q: Tensor, deadline: float | None) -> Timed[Tensor]:
         """Return outputs, or probabilities, of a task that is not kept."""
-
-        def run() -> Tensor:
-            task_params = self._adapt(work).task_params
-            return executor.predict(work.model, task_params, inputs_Q, device=self.device)
-
-        return await self._worker.run(run, deadline)
+        done = await self.adapt(work, None, deadline)
+        predicted = await self.predict(work.model, done.result.adapted.params, inputs_Q, deadline)
+        return Timed(predicted.result, done.queue_ms + predicted.queue_ms, done.compute_ms + predicted.compute_ms)
 
     def close(self) -> None:
         """Take no more work and wait for what was taken; blocks."""
-        self._worker.close()
+        self._batcher.close()
+        if self._compiled:
+            self._compiled.close()
 
-    def _adapt(self, work: AdaptWork) -> Adapted:
-        model, support, steps, rate_scale, keep_best = work
-        return executor.adapt(model, support, steps, rate_scale, keep_best=keep_best, device=self.device)
+    def _loaded(self, name: str, version: int) -> Model:
+        model = executor.on_device(self._load_model(name, version), self.device)
+        self._shapes_of(model)  # here and not when the first request waits for the event loop
+        return model
 
-    def _estimate(self, work: AdaptWork, task_params: TaskParams) -> Estimate | None:
-        return estimate(work.model, work.support, task_params, work.steps, work.rate_scale, device=self.device)
+    def _shapes_of(self, model: Model) -> Shapes:
+        found = self._shapes.get(model.learner.adapt)
+        if found is None:
+            found = self._shapes[model.learner.adapt] = shapes_of(model)
+        return found
 
-    def _judge(self, work: AdaptWork, task_params: TaskParams, validation: Query | None) -> Judged | None:
-        if validation is None:
-            return None
-        return executor.judge(work.model, work.support, task_params, validation, device=self.device)
+    def _adapt_bucket(self, work: AdaptWork, *, wants_estimate: bool) -> AdaptBucket:
+        return adapt_bucket(
+            work.model, self._shapes_of(work.model), work.support, work.steps, wants_estimate=wants_estimate
+        )
 
+    def _adapted_again(self, work: AdaptWork) -> Packed:
+        bucket = self._adapt_bucket(work, wants_estimate=False)
+        done: AdaptedTask = self._batcher.run_blocking(bucket, _Adapt(work, None)).result
+        return done.adapted.params
 
-def _task_bytes(task_params: TaskParams) -> int:
-    """Count what an entry costs beside its numbers, too: a task of 0 steps has none, and must not stay for ever."""
-    return num_bytes(task_params) + ENTRY_BYTES
+    async def _alone(self, work: Callable[[], Result], deadline: float | None) -> Timed[Result]:
+        return await self._batcher.run(Alone(next(self._numbers)), work, deadline)
+
+    def _blocking(self, work: Callable[[], Result], deadline: float | None) -> Result:
+        done: Result = self._batcher.run_blocking(Alone(next(self._numbers)), work, deadline).result
+        return done
+
+    # ---- on the device's thread ----
+
+    def _most(self, bucket: Hashable) -> int:
+        return 1 if isinstance(bucket, Alone) else self._sizes.most(bucket)
+
+    def _run(self, bucket: Hashable, items: list[Any]) -> Sequence[Any]:
+        if isinstance(bucket, Alone):
+            return [work() for work in items]
+        began = perf_counter()
+        try:
+            outcomes = self._run_together(bucket, items)
+        except Exception:
+            if len(items) == 1:
+                raise
+            # Some solvers refuse a whole batch for one of its tasks: then each is run alone, and that one is told.
+            return [self._run_apart(bucket, item) for item in items]
+        self._sizes.note(bucket, len(items), perf_counter() - began)
+        return outcomes
+
+    def _run_apart(self, bucket: Hashable, item: Any) -> Any:
+        try:
+            return self._run_together(bucket, [item])[0]
+        except Exception as error:  # noqa: BLE001 -- its caller is told
+            return error
+
+    def _run_together(self, bucket: Hashable, items: list[Any]) -> Sequence[Any]:
+        if isinstance(bucket, AdaptBucket):
+            return self._adapt_many(items, wants_estimate=bucket.wants_estimate)
+        params, inputs = [item.params for item in items], [item.inputs for item in items]
+        faster = self._compiled.predict if self._compiled else None
+        return executor.predict_many(items[0].model, params, inputs, self.device, faster)
+
+    def _adapt_many(self, items: Sequence[_Adapt], *, wants_estimate: bool) -> Sequence[AdaptedTask | Exception]:
+        works = [item.work for item in items]
+        compiled = self._compiled
+        support_T = executor.stacked(works, self.device)
+        adapted = executor.adapt_many(works, support_T, self.device, compiled.adapt if compiled else None)
+        estimates: Sequence[Estimate | None] = [None] * len(items)
+        if wants_estimate:
+            estimates = estimate_many(works, adapted, self.device, compiled.estimate if compiled else None)
+        return [
+            self._judged(item, done, estimated) for item, done, estimated in zip(items, adapted, estimates, strict=True)
+        ]
+
+    def _judged(self, item: _Adapt, done: Adapted | Exception, estimated: Estimate | None) -> AdaptedTask | Exception:
+        """Return an outcome with its validation rows judged; what is wrong with them is its own caller's alone."""
+        if isinstance(done, Exception) or item.validation is None:
+            return done if isinstance(done, Exception) else AdaptedTask(done, None, estimated)
+        try:
+            judged = executor.judge(item.work, done.params, item.validation, self.device)
+        except Exception as error:  # noqa: BLE001 -- its caller is told
+            return error
+        return AdaptedTask(done, judged, estimated)
 
 
 def _model_bytes(model: Model) -> int:

@@ -1,6 +1,7 @@
 """Build the request of every call; nothing here sends."""
 
 from innerloop.calls.call import Call, next_page, with_key
+from innerloop.calls.for_batches import AdaptOne, PredictOne, adapt_batch, predict_batch
 from innerloop.calls.for_datasets import Upload, add_dataset, dataset, datasets, delete_dataset
 from innerloop.calls.for_jobs import (
     EVENT_STREAM,
@@ -13,7 +14,15 @@ from innerloop.calls.for_jobs import (
     meta_train,
     resume_job,
 )
-from innerloop.calls.for_models import delete_model_version, model, model_weights, models, promote, upload_model_version
+from innerloop.calls.for_models import (
+    delete_model_version,
+    model,
+    model_weights,
+    models,
+    promote,
+    set_authority,
+    upload_model_version,
+)
 from innerloop.calls.for_service import health, limits, problem, ready
 from innerloop.calls.for_tasks import (
     AdaptOptions,
@@ -30,13 +39,16 @@ from innerloop.calls.for_tasks import (
 
 __all__ = [
     "EVENT_STREAM",
+    "AdaptOne",
     "AdaptOptions",
     "Call",
     "MetaTrainOptions",
+    "PredictOne",
     "PredictOptions",
     "Settings",
     "Upload",
     "adapt",
+    "adapt_batch",
     "add_dataset",
     "cancel_job",
     "checkpoint",
@@ -56,11 +68,13 @@ __all__ = [
     "models",
     "next_page",
     "predict",
+    "predict_batch",
     "problem",
     "promote",
     "ready",
     "resume_job",
     "revisions",
+    "set_authority",
     "task",
     "task_weights",
     "tasks",

@@ -14,6 +14,12 @@ def model(name: str) -> Call[wire.ModelInfo]:
     return Call("GET", f"/models/{segment(name)}", wire.ModelInfo.model_validate_json)
 
 
+def set_authority(name: str, authority: wire.Authority) -> Call[wire.ModelInfo]:
+    """Build `POST /models/{name}/authority`."""
+    body = {"authority": authority}
+    return post(f"/models/{segment(name)}/authority", body, wire.ModelInfo.model_validate_json)
+
+
 def promote(name: str, version: int) -> Call[wire.ModelInfo]:
     """Build `POST /models/{name}/promote`."""
     return post(f"/models/{segment(name)}/promote", {"version": version}, wire.ModelInfo.model_validate_json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from innerloop import tables
+from innerloop import tables, wire
 from innerloop.cli.options import AsJson, ModelName, Out, Url, Version, client_of
 from innerloop.cli.output import check_writable, save, show, show_all
 from innerloop.encoding import read_bytes
@@ -38,6 +38,19 @@ def promote_model(
     """Make a version of a model active."""
     with client_of(ctx, url) as client:
         show(client.promote(name, version), tables.model, as_json)
+
+
+@models.command("authority")
+def model_authority(
+    ctx: typer.Context,
+    name: ModelName,
+    authority: Annotated[wire.Authority, typer.Argument(help="weights, or rows: adapt again when they are needed.")],
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose what is stored of tasks adapted from now on: their weights too, or their rows alone."""
+    with client_of(ctx, url) as client:
+        show(client.set_authority(name, authority), tables.model, as_json)
 
 
 @models.command("weights")

@@ -21,7 +21,8 @@ InnerloopError
 │   ├── Conflict
 │   │       DatasetExists, DatasetInUse, IdempotencyInFlight, JobStateConflict, RevisionConflict, VersionInUse
 │   ├── TooLarge
-│   │       BodyTooLarge, DatasetTooLarge, PictureTooLarge, TextTooLong, TooManyRows
+│   │       BodyTooLarge, DatasetTooLarge, PictureTooLarge, TextTooLong, TooManyRows,
+│   │       TooManyRequestsInBatch
 │   ├── UnsupportedMediaType
 │   ├── Unavailable              try again after `retry_after_seconds`
 │   │       Draining, NotReady, Overloaded, StoreUnavailable
@@ -85,6 +86,7 @@ from innerloop.errors.form import (
     PictureTooLarge,
     TextTooLong,
     TooLarge,
+    TooManyRequestsInBatch,
     TooManyRows,
     UnsupportedMediaType,
 )
@@ -191,6 +193,7 @@ __all__ = [
     "TooFewClasses",
     "TooLarge",
     "TooManyClasses",
+    "TooManyRequestsInBatch",
     "TooManyRows",
     "TrainingDiverged",
     "Unavailable",

@@ -72,6 +72,12 @@ class TooManyRows(TooLarge):
     remedy = "Stay within max_support_rows and max_query_rows of GET /limits; predict in several requests."
 
 
+class TooManyRequestsInBatch(TooLarge):
+    code = "too-many-requests-in-batch"
+    title = "Too many requests in one"
+    remedy = "Stay within max_batch_requests of GET /limits; send several batches."
+
+
 class UnsupportedMediaType(ServiceError):
     code = "unsupported-media-type"
     title = "The body's media type is not taken"

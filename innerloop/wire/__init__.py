@@ -54,6 +54,8 @@ from innerloop.wire.parts import (
     Targets,
 )
 from innerloop.wire.resources import (
+    Authority,
+    AuthorityRequest,
     InputSchema,
     ModelInfo,
     ModelVersionInfo,
@@ -77,6 +79,8 @@ __all__ = [
     "AdaptRequest",
     "AdaptSettings",
     "Answer",
+    "Authority",
+    "AuthorityRequest",
     "BuiltInTasks",
     "ClassName",
     "Component",

@@ -52,13 +52,14 @@ Targets = Annotated[
 ]
 
 
-def _as_utc_text(moment: datetime) -> str:
+def utc_text(moment: datetime) -> str:
+    """Return a moment as answers show it."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 Moment = Annotated[
     AwareDatetime,
-    PlainSerializer(_as_utc_text, return_type=str, when_used="json"),
+    PlainSerializer(utc_text, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 

@@ -1,10 +1,12 @@
 """Define models, tasks and the pages that list them."""
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
 from innerloop.wire.parts import Answer, ClassName, Component, Count, Moment, Request, is_none
+
+Authority = Literal["weights", "rows"]
 
 
 class InputSchema(Answer):
@@ -44,11 +46,22 @@ class ModelVersionInfo(Answer):
 
 
 class ModelInfo(Answer):
-    """Describe a model; `active_version` is what its bare name means."""
+    """Describe a model; `active_version` is what its bare name means.
+
+    `authority` says what is stored of its tasks' revisions to come: their `weights` beside their rows, or the `rows`
+    alone, from which the weights are made again when they are not at hand.
+    """
 
     name: str
     active_version: int | None
+    authority: Authority = "weights"
     versions: list[ModelVersionInfo]
+
+
+class AuthorityRequest(Request):
+    """Choose what is stored of revisions made of a model from now on."""
+
+    authority: Authority
 
 
 class PromoteRequest(Request):

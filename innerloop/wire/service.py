@@ -23,6 +23,7 @@ class Limits(Answer):
     max_picture_pixels: int = 25_000_000
     max_text_chars: int = 2000
     max_queue_depth: int = 1000
+    max_batch_requests: int = 256
     max_idempotency_key_chars: int = 255
     max_iterations: int = 1_000_000
     max_meta_batch_size: int = 1000

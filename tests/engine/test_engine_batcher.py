@@ -1,13 +1,14 @@
-"""The worker: one piece of work at a time, in order; late, cancelled and surplus work is not done."""
+"""The batcher: what waits goes together; late, cancelled and surplus work is not done, and neighbours never notice."""
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
 
 import pytest
 
-from app.engine.worker import DeviceWorker
+from app.engine.batcher import Batcher
 from innerloop.errors import DeadlineExceeded, Draining, Overloaded
 
 
@@ -23,9 +24,41 @@ class Blocker:
         return "released"
 
 
+class Line:
+    """A batcher of callables, each alone in its bucket unless one is named; remembers its batches."""
+
+    def __init__(self, max_depth: int) -> None:
+        self.batches: list[int] = []
+        self.batcher: Batcher[Callable[[], object], Any] = Batcher("test", self._run, max_depth=max_depth)
+
+    def _run(self, bucket: Hashable, items: list[Callable[[], object]]) -> list[object]:
+        self.batches.append(len(items))
+        return [_attempted(item) for item in items]
+
+    @property
+    def depth(self) -> int:
+        return self.batcher.depth
+
+    async def run(self, work: Callable[[], object], deadline: float | None = None, bucket: object = None) -> Any:
+        return await self.batcher.run(bucket or work, work, deadline)
+
+    def run_blocking(self, work: Callable[[], object], deadline: float | None = None) -> Any:
+        return self.batcher.run_blocking(work, work, deadline).result
+
+    def close(self) -> None:
+        self.batcher.close()
+
+
+def _attempted(work: Callable[[], object]) -> object:
+    try:
+        return work()
+    except ArithmeticError as error:
+        return error
+
+
 @pytest.fixture
-def worker() -> Iterator[DeviceWorker]:
-    made = DeviceWorker("test", max_depth=4)
+def worker() -> Iterator[Line]:
+    made = Line(max_depth=4)
     yield made
     made.close()
 
@@ -38,18 +71,18 @@ def recording(done: list[int], number: int) -> Callable[[], int]:
     return work
 
 
-async def busy(worker: DeviceWorker) -> tuple[Blocker, "asyncio.Task[object]"]:
+async def busy(worker: Line) -> tuple[Blocker, "asyncio.Task[object]"]:
     blocker = Blocker()
     task: asyncio.Task[object] = asyncio.create_task(worker.run(blocker))
     await asyncio.to_thread(blocker.begun.wait, 10)
     return blocker, task
 
 
-async def test_work_is_done_in_the_order_of_asking(worker: DeviceWorker) -> None:
+async def test_work_is_done_in_the_order_of_asking(worker: Line) -> None:
     done: list[int] = []
     blocker, first = await busy(worker)
     others = [asyncio.create_task(worker.run(recording(done, number))) for number in range(3)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     blocker.released.set()
     results = await asyncio.gather(*others)
     await first
@@ -57,7 +90,7 @@ async def test_work_is_done_in_the_order_of_asking(worker: DeviceWorker) -> None
     assert [timed.result for timed in results] == [0, 1, 2]
 
 
-async def test_a_thread_that_waits_gives_up_at_its_deadline(worker: DeviceWorker) -> None:
+async def test_a_thread_that_waits_gives_up_at_its_deadline(worker: Line) -> None:
     done: list[int] = []
     blocker, first = await busy(worker)
     with pytest.raises(DeadlineExceeded):
@@ -68,7 +101,7 @@ async def test_a_thread_that_waits_gives_up_at_its_deadline(worker: DeviceWorker
     assert done == [2]
 
 
-async def test_times_are_those_of_waiting_and_of_working(worker: DeviceWorker) -> None:
+async def test_times_are_those_of_waiting_and_of_working(worker: Line) -> None:
     blocker, first = await busy(worker)
     waiting = asyncio.create_task(worker.run(lambda: time.sleep(0.02)))
     await asyncio.sleep(0.05)
@@ -79,7 +112,7 @@ async def test_times_are_those_of_waiting_and_of_working(worker: DeviceWorker) -
     assert timed.compute_ms >= 19
 
 
-async def test_late_work_is_refused_at_its_deadline_and_never_done(worker: DeviceWorker) -> None:
+async def test_late_work_is_refused_at_its_deadline_and_never_done(worker: Line) -> None:
     done: list[int] = []
     blocker, first = await busy(worker)
     start = time.monotonic()
@@ -92,14 +125,14 @@ async def test_late_work_is_refused_at_its_deadline_and_never_done(worker: Devic
     assert done == []
 
 
-async def test_a_deadline_that_has_passed_is_refused_when_idle_too(worker: DeviceWorker) -> None:
+async def test_a_deadline_that_has_passed_is_refused_when_idle_too(worker: Line) -> None:
     done: list[int] = []
     with pytest.raises(DeadlineExceeded):
         await worker.run(recording(done, 1), deadline=time.monotonic() - 1.0)
     assert done == []
 
 
-async def test_work_that_has_begun_is_finished_past_its_deadline(worker: DeviceWorker) -> None:
+async def test_work_that_has_begun_is_finished_past_its_deadline(worker: Line) -> None:
     done: list[int] = []
 
     def slow() -> None:
@@ -110,7 +143,7 @@ async def test_work_that_has_begun_is_finished_past_its_deadline(worker: DeviceW
     assert done == [1]
 
 
-async def test_a_cancelled_caller_leaves_the_line_and_harms_nobody(worker: DeviceWorker) -> None:
+async def test_a_cancelled_caller_leaves_the_line_and_harms_nobody(worker: Line) -> None:
     done: list[int] = []
     blocker, first = await busy(worker)
     given_up = asyncio.create_task(worker.run(recording(done, 1)))
@@ -124,7 +157,7 @@ async def test_a_cancelled_caller_leaves_the_line_and_harms_nobody(worker: Devic
     assert done == [2]
 
 
-async def test_a_full_line_is_refused_with_a_time_to_come_back(worker: DeviceWorker) -> None:
+async def test_a_full_line_is_refused_with_a_time_to_come_back(worker: Line) -> None:
     blocker, first = await busy(worker)
     waiting = [asyncio.create_task(worker.run(lambda: None)) for _ in range(3)]
     await asyncio.sleep(0.01)
@@ -138,18 +171,137 @@ async def test_a_full_line_is_refused_with_a_time_to_come_back(worker: DeviceWor
     assert worker.depth == 0
 
 
-async def test_failing_work_tells_its_own_caller_alone(worker: DeviceWorker) -> None:
+async def test_failing_work_tells_its_own_caller_alone(worker: Line) -> None:
     def failing() -> None:
         raise ArithmeticError("this task")
 
-    failed, fine = await asyncio.gather(worker.run(failing), worker.run(lambda: 1), return_exceptions=True)
+    outcomes: Any = await asyncio.gather(worker.run(failing), worker.run(lambda: 1), return_exceptions=True)
+    failed, fine = outcomes
     assert isinstance(failed, ArithmeticError)
     assert not isinstance(fine, BaseException)
     assert fine.result == 1
 
 
 async def test_a_closed_worker_takes_nothing_more() -> None:
-    worker = DeviceWorker("closing", max_depth=1)
+    worker = Line(max_depth=1)
     worker.close()
     with pytest.raises(Draining):
         await worker.run(lambda: None)
+
+
+async def test_what_waits_in_a_bucket_goes_together_and_each_gets_its_own(worker: Line) -> None:
+    blocker, first = await busy(worker)
+    others = [asyncio.create_task(worker.run(lambda number=number: number, bucket="b")) for number in range(3)]  # type: ignore[misc]
+    await asyncio.sleep(0)
+    blocker.released.set()
+    assert [timed.result for timed in await asyncio.gather(*others)] == [0, 1, 2]
+    await first
+    assert worker.batches == [1, 3]
+    assert worker.batcher.counters.batches == 2
+    assert worker.batcher.counters.items == 4
+
+
+async def test_no_bucket_waits_for_the_whole_line_of_another() -> None:
+    done: list[str] = []
+    line = Line(max_depth=100)
+    batcher: Batcher[Callable[[], object], object] = Batcher("fair", line._run, max_depth=100, most=lambda bucket: 2)
+
+    def noting(name: str) -> Callable[[], None]:
+        return lambda: done.append(name)
+
+    try:
+        blocker = Blocker()
+        first = asyncio.create_task(batcher.run("first", blocker))
+        await asyncio.to_thread(blocker.begun.wait, 10)
+        many = [asyncio.create_task(batcher.run("many", noting("many"))) for _ in range(6)]
+        await asyncio.sleep(0)
+        one = asyncio.create_task(batcher.run("one", noting("one")))
+        await asyncio.sleep(0.01)
+        blocker.released.set()
+        await asyncio.gather(first, one, *many)
+    finally:
+        batcher.close()
+        line.close()
+    assert done.index("one") == 2
+
+
+async def test_late_and_cancelled_items_are_left_out_of_a_batch_and_counted(worker: Line) -> None:
+    done: list[int] = []
+    blocker, first = await busy(worker)
+    late = asyncio.create_task(worker.run(recording(done, 1), time.monotonic() + 0.02, bucket="b"))
+    gone = asyncio.create_task(worker.run(recording(done, 2), bucket="b"))
+    patient = asyncio.create_task(worker.run(recording(done, 3), bucket="b"))
+    await asyncio.sleep(0.05)
+    gone.cancel()
+    await asyncio.sleep(0)
+    blocker.released.set()
+    assert (await patient).result == 3
+    await first
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert done == [3]
+    counters = worker.batcher.counters
+    assert (counters.items, counters.late, counters.gone) == (2, 1, 1)
+    assert worker.depth == 0
+
+
+async def test_callers_that_are_dropped_in_the_middle_of_batches_harm_nobody() -> None:
+    line = Line(max_depth=10_000)
+
+    def slowly(number: int) -> Callable[[], int]:
+        def work() -> int:
+            time.sleep(0.0002)
+            return number
+
+        return work
+
+    try:
+        for start in range(0, 2000, 100):
+            tasks = [asyncio.create_task(line.run(slowly(n), bucket="b")) for n in range(start, start + 100)]
+            await asyncio.sleep(0.003)
+            for task in tasks[::2]:
+                task.cancel()
+            kept = await asyncio.gather(*tasks[1::2])
+            assert [timed.result for timed in kept] == list(range(start + 1, start + 100, 2))
+        after = await asyncio.gather(*(line.run(slowly(n), bucket="b") for n in range(100)))
+        assert [timed.result for timed in after] == list(range(100))
+        assert line.depth == 0
+    finally:
+        line.close()
+
+
+async def test_an_error_of_the_whole_batch_reaches_everybody_in_it() -> None:
+    def broken(bucket: Hashable, items: list[int]) -> list[int]:
+        raise ArithmeticError("the device")
+
+    batcher: Batcher[int, int] = Batcher("broken", broken, max_depth=10)
+    try:
+        outcomes = await asyncio.gather(*(batcher.run("b", n) for n in range(3)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [ArithmeticError] * 3
+        assert batcher.depth == 0
+    finally:
+        batcher.close()
+
+
+async def test_closing_finishes_what_was_taken(worker: Line) -> None:
+    blocker, first = await busy(worker)
+    waiting = [asyncio.create_task(worker.run(lambda: "done", bucket="b")) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    closing = asyncio.create_task(asyncio.to_thread(worker.close))
+    await asyncio.sleep(0.02)
+    blocker.released.set()
+    await closing
+    assert [timed.result for timed in await asyncio.gather(*waiting)] == ["done"] * 3
+    await first
+
+
+async def test_closing_does_not_wait_for_a_caller_that_went_away(worker: Line) -> None:
+    blocker, first = await busy(worker)
+    waiting = asyncio.create_task(worker.run(lambda: "never", bucket="b"))
+    await asyncio.sleep(0.01)
+    closing = asyncio.create_task(asyncio.to_thread(worker.close))
+    await asyncio.sleep(0.01)
+    blocker.released.set()
+    waiting.cancel()
+    await asyncio.wait_for(closing, 10)
+    await asyncio.gather(first, waiting, return_exceptions=True)

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from app.card import Card, InputCard, OutputCard
-from app.engine import executor
-from app.engine.engine import AdaptWork, Engine
+from app.engine.engine import Engine
 from app.engine.estimate import Estimate, estimate
+from app.engine.executor import AdaptWork
 from app.engine.folds import folds_of
 from app.episode import Query, Support
 from app.learners.model import Model, learner_of
+from tests.engine.one_task import CPU, adapt
 from tests.learners.answers import STEPS
 from tests.learners.cases import Case, every_case
 
-CPU = torch.device("cpu")
 WAYS = 4
 MLP: dict[str, Any] = {"kind": "mlp", "hidden": [16]}
 CONV: dict[str, Any] = {"kind": "conv4", "filters": 4, "groups": 2}
@@ -66,8 +66,8 @@ def support_of(model: Model, num_rows: int) -> Support:
 
 
 def estimated(model: Model, support: Support, steps: int = 3) -> Estimate | None:
-    adapted = executor.adapt(model, support, steps, 1.0, keep_best=False, device=CPU)
-    return estimate(model, support, adapted.task_params, steps, 1.0, device=CPU)
+    adapted = adapt(model, support, steps)
+    return estimate(AdaptWork(model, support, steps), adapted.params, CPU)
 
 
 def by_hand(model: Model, support: Support, steps: int) -> dict[str, Any]:
@@ -81,8 +81,8 @@ def by_hand(model: Model, support: Support, steps: int) -> dict[str, Any]:
         others = support._replace(
             inputs=support.inputs[rest], targets=support.targets[rest], row_mask=support.row_mask[rest]
         )
-        adapted = executor.adapt(model, others, steps, 1.0, keep_best=False, device=CPU)
-        found = model.learner.predict(model.meta, adapted.task_params, support.inputs[left])
+        adapted = adapt(model, others, steps)
+        found = model.learner.predict(model.meta, adapted.params.tree(), support.inputs[left])
         outputs |= dict(zip(left.tolist(), found, strict=True))
     judged = torch.tensor(sorted(outputs))
     outputs_RO = torch.stack([outputs[row] for row in sorted(outputs)])
@@ -188,9 +188,9 @@ def test_there_is_no_estimate_where_no_row_can_be_left_out() -> None:
 def test_there_is_no_estimate_where_a_fold_diverges() -> None:
     model, steps = model_of("numbers"), 40
     support = support_of(model, 6)
-    adapted = executor.adapt(model, support, 1, 1.0, keep_best=False, device=CPU)
-    assert estimate(model, support, adapted.task_params, steps, 1.0, device=CPU) is not None
-    assert estimate(model, support, adapted.task_params, steps, 500.0, device=CPU) is None
+    adapted = adapt(model, support, 1)
+    assert estimate(AdaptWork(model, support, steps), adapted.params, CPU) is not None
+    assert estimate(AdaptWork(model, support, steps, 500.0), adapted.params, CPU) is None
 
 
 async def test_the_engine_estimates_what_was_kept_only_when_asked() -> None:
@@ -204,10 +204,10 @@ async def test_the_engine_estimates_what_was_kept_only_when_asked() -> None:
         kept = asked.adapted.kept_step
         assert kept is not None
         assert kept < 60
-        expected = estimate(model, support, asked.adapted.task_params, kept, 40.0, device=CPU)
+        expected = estimate(AdaptWork(model, support, kept, 40.0), asked.adapted.params, CPU)
         assert asked.estimate == expected
         assert expected is not None
-        again = await engine.estimate(work._replace(steps=kept), asked.adapted.task_params, None)
+        again = await engine.estimate(work._replace(steps=kept), asked.adapted.params, None)
         assert again.result == expected
     finally:
         engine.close()

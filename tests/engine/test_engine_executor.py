@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from app.card import Card, InputCard, OutputCard
-from app.engine import executor
-from app.engine.engine import AdaptWork, Engine, TaskKey
+from app.engine.engine import Engine, TaskKey
+from app.engine.executor import AdaptWork
+from app.engine.packed import packed
 from app.episode import Query, Support
 from app.learners.model import Model, learner_of
 from app.trees import all_finite
 from innerloop.errors import Diverged, NonFiniteOutputs
-
-CPU = torch.device("cpu")
+from tests.engine.one_task import CPU, adapt, judge, predict
 
 
 def model_of_kind(output: str, learner: dict[str, object] | None = None, **fields: Any) -> Model:
@@ -41,7 +41,7 @@ def regression_support(scale: float = 1.0) -> Support:
 
 
 def test_losses_are_one_more_than_steps_and_fall() -> None:
-    adapted = executor.adapt(model_of_kind("regression"), regression_support(), 5, 1.0, keep_best=False, device=CPU)
+    adapted = adapt(model_of_kind("regression"), regression_support(), 5, 1.0)
     assert adapted.kept_step == 5
     losses = [loss for loss in adapted.support_loss if loss is not None]
     assert len(losses) == 6
@@ -50,26 +50,26 @@ def test_losses_are_one_more_than_steps_and_fall() -> None:
 
 def test_divergence_is_an_error_that_names_the_step() -> None:
     with pytest.raises(Diverged, match=r"not finite after step \d+ of 60"):
-        executor.adapt(model_of_kind("regression"), regression_support(1e4), 60, 100.0, keep_best=False, device=CPU)
+        adapt(model_of_kind("regression"), regression_support(1e4), 60, 100.0)
 
 
 def test_the_best_finite_step_is_kept_on_request() -> None:
     model, support = model_of_kind("regression"), regression_support(1e4)
-    adapted = executor.adapt(model, support, 60, 100.0, keep_best=True, device=CPU)
+    adapted = adapt(model, support, 60, 100.0, keep_best=True)
     kept = adapted.kept_step
     assert kept is not None
     assert 1 <= kept < 60
     assert len(adapted.support_loss) == 61
     assert all(loss is not None and math.isfinite(loss) for loss in adapted.support_loss[: kept + 1])
     assert adapted.support_loss[kept + 1 :] == [None] * (60 - kept)
-    assert all_finite(adapted.task_params)
-    alone = executor.adapt(model, support, kept, 100.0, keep_best=False, device=CPU)
-    assert all(torch.equal(leaf, adapted.task_params[name]) for name, leaf in alone.task_params.items())
+    assert all_finite(adapted.params.tree())
+    alone = adapt(model, support, kept, 100.0)
+    assert all(torch.equal(leaf, adapted.params.tree()[name]) for name, leaf in alone.params.tree().items())
 
 
 def test_no_finite_step_is_an_error_even_so() -> None:
     with pytest.raises(Diverged, match="no step of 1 or more is finite"):
-        executor.adapt(model_of_kind("regression"), regression_support(1e20), 3, 1.0, keep_best=True, device=CPU)
+        adapt(model_of_kind("regression"), regression_support(1e20), 3, 1.0, keep_best=True)
 
 
 def test_probabilities_of_absent_classes_are_zero() -> None:
@@ -77,8 +77,8 @@ def test_probabilities_of_absent_classes_are_zero() -> None:
     support = Support(
         torch.randn(4, 2), torch.tensor([0, 1, 0, 1]), torch.ones(4).bool(), torch.tensor([True, True, False])
     )
-    adapted = executor.adapt(model, support, 1, 1.0, keep_best=False, device=CPU)
-    probabilities = executor.predict(model, adapted.task_params, torch.randn(5, 2), device=CPU)
+    adapted = adapt(model, support, 1, 1.0)
+    probabilities = predict(model, adapted.params, torch.randn(5, 2))
     assert torch.equal(probabilities[:, 2], torch.zeros(5))
     assert torch.allclose(probabilities.sum(1), torch.ones(5))
 
@@ -86,11 +86,11 @@ def test_probabilities_of_absent_classes_are_zero() -> None:
 def test_probabilities_are_those_of_the_models_loss() -> None:
     model = model_of_kind("classification", loss="binary_cross_entropy")
     support = Support(torch.randn(4, 2), torch.tensor([0, 1, 0, 1]), torch.ones(4).bool(), torch.ones(3).bool())
-    adapted = executor.adapt(model, support, 1, 1.0, keep_best=False, device=CPU)
+    adapted = adapt(model, support, 1, 1.0)
     inputs = torch.randn(5, 2)
-    sigmoids = model.learner.predict(model.meta, adapted.task_params, inputs).sigmoid()
+    sigmoids = model.learner.predict(model.meta, adapted.params.tree(), inputs).sigmoid()
     expected = sigmoids / sigmoids.sum(1, keepdim=True)
-    assert torch.allclose(executor.predict(model, adapted.task_params, inputs, device=CPU), expected)
+    assert torch.allclose(predict(model, adapted.params, inputs), expected)
 
 
 def test_model_that_scales_is_judged_in_the_callers_units() -> None:
@@ -103,9 +103,9 @@ def test_model_that_scales_is_judged_in_the_callers_units() -> None:
     model = model._replace(meta=model.meta._replace(fixed=fixed))
     support = regression_support(50.0)
     support = support._replace(targets=support.targets + 300.0)
-    adapted = executor.adapt(model, support, 20, 1.0, keep_best=False, device=CPU)
-    outputs = executor.predict(model, adapted.task_params, support.inputs, device=CPU)
-    judged = executor.judge(model, support, adapted.task_params, Query(*support[:3]), device=CPU)
+    adapted = adapt(model, support, 20, 1.0)
+    outputs = predict(model, adapted.params, support.inputs)
+    judged = judge(model, support, adapted.params, Query(*support[:3]))
     assert judged.after["loss"] == pytest.approx(float((outputs - support.targets).square().mean()), rel=1e-4)
     assert judged.after["loss"] == pytest.approx(adapted.support_loss[-1], rel=1e-4)
 
@@ -114,13 +114,13 @@ def test_outputs_out_of_reach_name_their_row() -> None:
     model = model_of_kind("regression")
     inputs = torch.tensor([[0.0, 0.0], [3e38, 3e38]])
     with pytest.raises(NonFiniteOutputs, match=r"inputs\[1\]"):
-        executor.predict(model, {}, inputs, device=CPU)
+        predict(model, {}, inputs)
 
 
 def test_judging_compares_with_the_initialisation() -> None:
     model, support = model_of_kind("regression"), regression_support()
-    adapted = executor.adapt(model, support, 20, 1.0, keep_best=False, device=CPU)
-    judged = executor.judge(model, support, adapted.task_params, Query(*support[:3]), device=CPU)
+    adapted = adapt(model, support, 20, 1.0)
+    judged = judge(model, support, adapted.params, Query(*support[:3]))
     assert judged.before is not None
     assert judged.before["loss"] == pytest.approx(adapted.support_loss[0])
     assert judged.after["loss"] == pytest.approx(adapted.support_loss[-1])
@@ -139,12 +139,15 @@ async def test_the_engine_keeps_models_and_task_parameters(output: str) -> None:
         engine.warm_up(engine.model("toy", 1))
         engine.model("toy", 1)
         assert loads == [("toy", 1)]
-        params = {"head.bias": torch.ones(1)}
+        stored, nothing = packed({"head.bias": torch.ones(1)}).as_bytes(), packed({}).as_bytes()
         key = TaskKey("default", "a", 1)
-        assert engine.task_params(key, lambda: params)["head.bias"] is params["head.bias"]
-        assert engine.task_params(key, dict) is not None
+        kept = engine.task_params(key, lambda: stored)
+        assert kept.tree() == {"head.bias": torch.ones(1)}
+        assert engine.task_params(key, lambda: nothing) is kept
+        assert engine.cached_params(key) is kept
         engine.forget_task("default", "a")
-        assert engine.task_params(key, dict) == {}
+        assert engine.cached_params(key) is None
+        assert engine.task_params(key, lambda: nothing).tree() == {}
     finally:
         engine.close()
 
@@ -155,7 +158,7 @@ async def test_adapting_and_predicting_in_one_equals_one_after_the_other() -> No
     try:
         work, inputs = AdaptWork(model, support, 3), torch.randn(4, 2)
         (adapted, judged, _), _, _ = await engine.adapt(work, None, None)
-        apart = (await engine.predict(model, adapted.task_params, inputs, None)).result
+        apart = (await engine.predict(model, adapted.params, inputs, None)).result
         assert judged is None
         assert torch.equal((await engine.adapt_and_predict(work, inputs, None)).result, apart)
     finally:
@@ -167,7 +170,7 @@ async def test_tasks_without_numbers_do_not_pile_up_in_the_cache() -> None:
     engine = Engine(CPU, lambda name, version: model, cache_bytes=8 * 1024, model_cache_bytes=0, max_depth=8)
     try:
         for number in range(100):
-            engine.keep_task_params(TaskKey("default", f"task-{number}", 1), {})
+            engine.keep_task_params(TaskKey("default", f"task-{number}", 1), packed({}))
         kept = engine.cached_tasks()
         assert len(kept) == 8
         engine.forget_revisions(kept[:3])

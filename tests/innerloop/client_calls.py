@@ -39,7 +39,7 @@ PREDICTED = {
 }
 LABELLED = {field: PREDICTED[field] for field in ("task_id", "revision", "model", "model_version", "timing_ms")}
 ABSTAINED = {**LABELLED, "labels": [None, "b"], "probabilities": [[0.6, 0.4], [0.1, 0.9]], "classes": ["a", "b"]}
-MODEL = {"name": "sinusoid", "active_version": 1, "versions": []}
+MODEL = {"name": "sinusoid", "active_version": 1, "authority": "weights", "versions": []}
 TASK = {
     "task_id": "a",
     "model": "sinusoid",
@@ -60,7 +60,7 @@ X, Y = [[-1.2], [0.4]], [0.31, -0.8]
 SUPPORT = {"inputs": X, "targets": Y}
 
 
-CALLS: dict[str, tuple[Callable[[Any], Any], str, dict[str, Any] | None, Any, Any]] = {
+CALLS: dict[str, tuple[Callable[[Any], Any], str, Any, Any, Any]] = {
     "adapt": (
         lambda client: client.adapt(X, Y, task_id="a", model="sinusoid", steps=1, append=True),
         "POST /adapt",
@@ -130,6 +130,27 @@ CALLS: dict[str, tuple[Callable[[Any], Any], str, dict[str, Any] | None, Any, An
         None,
         MODEL,
         wire.ModelInfo.model_validate(MODEL),
+    ),
+    "set_authority": (
+        lambda client: client.set_authority("sinusoid", "rows"),
+        "POST /models/sinusoid/authority",
+        {"authority": "rows"},
+        {**MODEL, "authority": "rows"},
+        wire.ModelInfo.model_validate({**MODEL, "authority": "rows"}),
+    ),
+    "adapt_batch": (
+        lambda client: client.adapt_batch([{"inputs": X, "targets": Y, "task_id": "a", "steps": 1}]),
+        "POST /adapt/batch",
+        [{"support": SUPPORT, "task_id": "a", "steps": 1}],
+        [ADAPTED],
+        [wire.AdaptAnswer.model_validate(ADAPTED)],
+    ),
+    "predict_batch": (
+        lambda client: client.predict_batch([{"inputs": X, "task_id": "a"}, {"inputs": X, "support": (X, Y)}]),
+        "POST /predict/batch",
+        [{"inputs": X, "task_id": "a"}, {"inputs": X, "support": SUPPORT}],
+        [PREDICTED, PREDICTED],
+        [wire.PredictAnswer.model_validate(PREDICTED)] * 2,
     ),
     "promote": (
         lambda client: client.promote("sinusoid", 1),

@@ -63,7 +63,7 @@ VERSION = {
     "provenance": {},
     "metrics": {},
 }
-MODEL = {"name": "sinusoid", "active_version": 1, "versions": [VERSION]}
+MODEL = {"name": "sinusoid", "active_version": 1, "authority": "weights", "versions": [VERSION]}
 SUPPORT = {"inputs": [[-1.5], [0.5]], "targets": [0.25, -1]}
 
 
@@ -234,6 +234,7 @@ COMMANDS: dict[str, tuple[list[str], Any, str, str]] = {
     "tasks show": (["tasks", "show", "a"], TASK, "GET /tasks/a", "support_size"),
     "models list": (["models", "list"], [MODEL], "GET /models", "regression"),
     "models show": (["models", "show", "sinusoid"], MODEL, "GET /models/sinusoid", "sinusoid@1 (active)"),
+    "authority": (["models", "authority", "sinusoid", "rows"], MODEL, "POST /models/sinusoid/authority", "(active)"),
     "promote": (["models", "promote", "sinusoid", "1"], MODEL, "POST /models/sinusoid/promote", "(active)"),
 }
 

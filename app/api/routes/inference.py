@@ -1,27 +1,32 @@
 """`POST /adapt` and `POST /predict`."""
 
-import math
-import re
 import time
+from functools import partial
+from typing import Any
 
+import orjson
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 
 from app.api.adapting import adapt_task
-from app.api.body import parsed, read_body
-from app.api.context import InContext, Tenant
-from app.api.idempotency import REPLAYED_HEADER, answer_once, idempotency_key
+from app.api.batches import answers_of, bodies_of
+from app.api.body import JSON, Body, checked_object, read_body, validated
+from app.api.context import Context, InContext, Tenant
+from app.api.deadline import deadline_of
+from app.api.forms import adapt_reader, body_media_type, predict_reader, takes_long, written
+from app.api.idempotency import HEADER, REPLAYED_HEADER, answer_once, idempotency_key
 from app.api.openapi import json_body
-from app.api.outcome import Caller, Outcome
-from app.api.predicting import predict as predicted
+from app.api.outcome import Caller
+from app.api.predicting import answer_json, answer_of
+from app.api.predicting import predict as predict_task
+from app.api.stages import LARGE_BODY_BYTES
+from app.telemetry import request_id_of
 from app.trees import sha256
-from innerloop.errors import BadRequest
-from innerloop.wire import AdaptAnswer, AdaptRequest, PredictAnswer, PredictRequest
+from innerloop.errors import InvalidIdempotencyKey
+from innerloop.wire import AdaptAnswer, AdaptRequest, PredictAnswer, PredictRequest, Problem
 
-TIMEOUT_HEADER = "X-Request-Timeout-Ms"
-MAX_TIMEOUT_MS = 86_400_000
-MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+MOST_INLINE = 10_000
+"""Numbers that are written as JSON on the event loop: a thread of its own costs more than they do."""
 
 router = APIRouter(tags=["inference"])
 
@@ -31,43 +36,85 @@ router = APIRouter(tags=["inference"])
     response_model=AdaptAnswer,
     status_code=201,
     responses={200: {"model": AdaptAnswer, "description": "Nothing was computed: the latest revision is the same"}},
-    openapi_extra=json_body(AdaptRequest),
+    openapi_extra=json_body(AdaptRequest, binary=True),
 )
 async def adapt(request: Request, context: InContext, tenant: Tenant) -> Response:
     """Adapt a model to a support set and keep the result under a task id."""
     started = time.monotonic()
-    deadline = _deadline(request, started)
+    deadline = deadline_of(request, started)
     key = idempotency_key(request, context.limits.max_idempotency_key_chars)
-    body = await read_body(request, context.limits.max_body_bytes)
+    body = await read_body(request, context.limits.max_body_bytes, body_media_type(request))
     caller = Caller(tenant, started, deadline, key, await to_thread.run_sync(sha256, body) if key else "")
-
-    async def compute() -> Outcome:
-        return await adapt_task(context, caller, await to_thread.run_sync(parsed, body, AdaptRequest))
-
-    outcome, replayed = await answer_once(context, caller, compute)
+    read, is_large = adapt_reader(request, body, context.limits), takes_long(request, body)
+    outcome, replayed = await answer_once(context, caller, lambda: adapt_task(context, caller, read, is_large=is_large))
     headers = {REPLAYED_HEADER: "true"} if replayed else {}
     if outcome.status == 201:
         headers["Location"] = f"/tasks/{outcome.answer['task_id']}"
-    return JSONResponse(outcome.answer, outcome.status, headers)
+    data, media_type = written(request, outcome.answer)
+    return Response(data, outcome.status, headers, media_type)
 
 
-@router.post("/predict", response_model=PredictAnswer, openapi_extra=json_body(PredictRequest))
+@router.post("/predict", response_model=PredictAnswer, openapi_extra=json_body(PredictRequest, binary=True))
 async def predict(request: Request, context: InContext, tenant: Tenant) -> Response:
     """Predict with an adapted task, or adapt and predict in one go with nothing stored."""
     started = time.monotonic()
-    deadline = _deadline(request, started)
+    deadline = deadline_of(request, started)
+    body = await read_body(request, context.limits.max_body_bytes, body_media_type(request))
+    read, is_large = predict_reader(request, body, context.limits), takes_long(request, body)
+    predicted = await predict_task(context, tenant, read, deadline, is_large=is_large)
+    fields = answer_of(predicted, started)
+    is_small = predicted.outputs.size <= MOST_INLINE
+    data, media_type = written(request, fields) if is_small else await to_thread.run_sync(written, request, fields)
+    return Response(data, media_type=media_type)
+
+
+@router.post(
+    "/adapt/batch", response_model=list[AdaptAnswer | Problem], openapi_extra=json_body(AdaptRequest, many=True)
+)
+async def adapt_batch(request: Request, context: InContext, tenant: Tenant) -> Response:
+    """Adapt many tasks in one request; each is answered, stored or refused by itself, in the order of asking.
+
+    Calls for the same task run one after the other. An Idempotency-Key is not taken.
+    """
+    started = time.monotonic()
+    deadline = deadline_of(request, started)
+    if HEADER in request.headers:
+        raise InvalidIdempotencyKey(f"{HEADER} is not taken by {request.url.path}; send such calls to /adapt")
+    bodies, are_large = await _bodies(request, context)
+    caller = Caller(tenant, started, deadline, None, "")
+
+    async def answer(body: Any) -> bytes:
+        outcome = await adapt_task(context, caller, partial(_one, body, AdaptRequest), is_large=are_large)
+        return orjson.dumps(outcome.answer)
+
+    return Response(await answers_of(bodies, answer, request_id_of(request.scope)), media_type=JSON)
+
+
+@router.post(
+    "/predict/batch", response_model=list[PredictAnswer | Problem], openapi_extra=json_body(PredictRequest, many=True)
+)
+async def predict_batch(request: Request, context: InContext, tenant: Tenant) -> Response:
+    """Predict with many tasks in one request; each is answered or refused by itself, in the order of asking."""
+    started = time.monotonic()
+    deadline = deadline_of(request, started)
+    bodies, are_large = await _bodies(request, context)
+
+    async def answer(body: Any) -> bytes:
+        read = partial(_one, body, PredictRequest)
+        predicted = await predict_task(context, tenant, read, deadline, is_large=are_large)
+        if predicted.outputs.size <= MOST_INLINE:
+            return answer_json(predicted, started)
+        return await to_thread.run_sync(answer_json, predicted, started)
+
+    return Response(await answers_of(bodies, answer, request_id_of(request.scope)), media_type=JSON)
+
+
+async def _bodies(request: Request, context: Context) -> tuple[list[Any], bool]:
+    """Return the single bodies of a batch, and whether they are large."""
     body = await read_body(request, context.limits.max_body_bytes)
-    wanted = await to_thread.run_sync(parsed, body, PredictRequest)
-    answer = await predicted(context, tenant, wanted, started, deadline)
-    return Response(answer, media_type="application/json")
+    bodies = await to_thread.run_sync(bodies_of, body, context.limits.max_batch_requests)
+    return bodies, len(body) > LARGE_BODY_BYTES * len(bodies)
 
 
-def _deadline(request: Request, started: float) -> float | None:
-    """Return the moment of time.monotonic() until which the caller waits; BadRequest for a header that is no number."""
-    text = request.headers.get(TIMEOUT_HEADER)
-    if text is None:
-        return None
-    milliseconds = float(text) if MILLISECONDS.fullmatch(text) else math.nan
-    if not 0 < milliseconds <= MAX_TIMEOUT_MS:
-        raise BadRequest(f"{TIMEOUT_HEADER} is {text!r}; milliseconds over 0 and up to {MAX_TIMEOUT_MS} are expected")
-    return started + milliseconds / 1e3
+def _one(body: Any, model: type[Body]) -> Body:
+    return validated(checked_object(body, "the request"), model)

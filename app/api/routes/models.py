@@ -14,7 +14,7 @@ from app.api.routes.pages import After, Limit, Name, page
 from app.api.routes.weights import MEDIA_TYPE, SAFETENSORS, weights_response
 from app.card import Card
 from app.store import Model, ModelVersion
-from innerloop.wire import Count, ModelInfo, ModelVersionInfo, Page, PromoteRequest
+from innerloop.wire import AuthorityRequest, Count, ModelInfo, ModelVersionInfo, Page, PromoteRequest
 
 MAX_PROMOTE_BYTES = 1024 * 1024
 FILE = {
@@ -48,6 +48,15 @@ async def promote(request: Request, context: InContext, name: Name) -> ModelInfo
     return model_info(await to_thread.run_sync(context.store.promote, name, wanted.version))
 
 
+@router.post("/{name}/authority", openapi_extra=json_body(AuthorityRequest))
+async def set_authority(request: Request, context: InContext, name: Name) -> ModelInfo:
+    """Choose what is stored of revisions to come: their weights too, or their rows alone, to adapt again from."""
+    body = await read_body(request, min(MAX_PROMOTE_BYTES, context.limits.max_body_bytes))
+    wanted = parsed(body, AuthorityRequest)
+    await to_thread.run_sync(context.store.set_authority, name, wanted.authority)
+    return model_info(await to_thread.run_sync(context.store.model, name))
+
+
 @router.post("/{name}/versions", response_model=ModelVersionInfo, status_code=201, openapi_extra=FILE)
 async def add_version(request: Request, context: InContext, name: Name) -> Response:
     """Upload an initialisation with its card; the first version of a name becomes active, others when promoted."""
@@ -78,7 +87,7 @@ def _add_version(context: Context, name: str, data: bytes) -> ModelVersion:
 def model_info(model: Model) -> ModelInfo:
     """Return a model as the wire shows it."""
     versions = [_version_info(version) for version in model.versions]
-    return ModelInfo(name=model.name, active_version=model.active_version, versions=versions)
+    return ModelInfo(name=model.name, active_version=model.active_version, authority=model.authority, versions=versions)
 
 
 def _version_info(version: ModelVersion) -> ModelVersionInfo:

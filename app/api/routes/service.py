@@ -29,7 +29,7 @@ async def health() -> Health:
 @router.get("/readyz", response_model=Readiness)
 async def readiness(request: Request, context: InContext) -> Response:
     """Tell whether requests will be answered; 503 with the reasons when not."""
-    reasons = await to_thread.run_sync(_reasons_against, context)
+    reasons = await to_thread.run_sync(reasons_against, context)
     if not reasons:
         return JSONResponse(Readiness(ready=True, reasons=[]).model_dump())
     answer = problem(request, NotReady("; ".join(reasons)))
@@ -46,7 +46,8 @@ async def problem_info(code: str) -> ProblemInfo:
     raise ProblemNotFound(f"no error has the code {code!r}; there are {', '.join(sorted(k.code for k in STATUS_OF))}")
 
 
-def _reasons_against(context: Context) -> list[str]:
+def reasons_against(context: Context) -> list[str]:
+    """Return why requests would not be answered, nothing where they will be; blocks."""
     reasons = ["the service is draining"] if context.draining else []
     try:
         context.store.check_writable()

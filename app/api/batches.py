@@ -1,0 +1,46 @@
+"""Many calls in one request: each is a call of its own, answered in the order of asking."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import orjson
+import structlog
+
+from app.api.body import json_list
+from app.api.problems import problem_document
+from innerloop.errors import InnerloopError, InternalError, InvalidRequest, TooManyRequestsInBatch
+
+log = structlog.get_logger()
+
+AnswerOne = Callable[[Any], Awaitable[bytes]]
+"""(the JSON of a single body) -> the JSON of its answer."""
+
+
+def bodies_of(body: bytes, max_requests: int) -> list[Any]:
+    """Return the single bodies; NotJson, NotFinite, InvalidRequest, TooManyRequestsInBatch."""
+    bodies = json_list(body)
+    if not bodies:
+        raise InvalidRequest("the body is an empty list; send at least one request")
+    if len(bodies) > max_requests:
+        raise TooManyRequestsInBatch(
+            f"the body has {len(bodies)} requests; at most {max_requests} (max_batch_requests in GET /limits)"
+        )
+    return bodies
+
+
+async def answers_of(bodies: Sequence[Any], answer: AnswerOne, request_id: str) -> bytes:
+    """Return the JSON list of answers, a problem document in the place of each call that failed."""
+    answers = await asyncio.gather(*(_answer_or_problem(one, answer, request_id) for one in bodies))
+    return b"[" + b",".join(answers) + b"]"
+
+
+async def _answer_or_problem(one: Any, answer: AnswerOne, request_id: str) -> bytes:
+    try:
+        return await answer(one)
+    except InnerloopError as error:
+        failure = error
+    except Exception as error:
+        log.error("unforeseen error", exc_info=error, request_id=request_id)
+        failure = InternalError("the service failed; its log has more under this request_id")
+    return orjson.dumps(problem_document(failure, request_id))

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol V2 with its binary tensors: a task is a model, a revision is its version."""
