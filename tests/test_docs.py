@@ -113,3 +113,15 @@ def test_sentences_are_adapted_on_as_pasted(service: Service, tmp_path: Path) ->
     assert '"labels":["delivery","refund"]' in told
     shown = python(service, blocks("text.md", "python")[0], tmp_path).strip().splitlines()
     assert shown == ["['delivery', 'refund', 'account']", "['account']"]
+
+
+def test_ways_to_integrate_work_as_pasted(service: Service, tmp_path: Path) -> None:
+    batches, *others = blocks("integrating.md", "bash")
+    assert '"code":"task-not-found"' in bash(service, batches, tmp_path)
+    for script in others:
+        bash(service, script, tmp_path)
+    in_batches, tensors, protocol = blocks("integrating.md", "python")
+    assert python(service, in_batches, tmp_path).count("outputs:") == 3
+    assert python(service, tensors, tmp_path) == "(200, 1)\n"
+    host = service.url.removeprefix("http://")
+    assert python(service, protocol.replace('127.0.0.1:8000")\nrows', f'{host}")\nrows'), tmp_path).count("[") == 3

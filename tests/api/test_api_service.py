@@ -23,7 +23,9 @@ CONTRACT_LIMITS = {
 }  # fmt: skip
 BODIES = {
     ("/adapt", "post"), ("/predict", "post"), ("/meta-train", "post"), ("/datasets", "post"),
-    ("/models/{name}/promote", "post"), ("/models/{name}/versions", "post"),
+    ("/models/{name}/promote", "post"), ("/models/{name}/versions", "post"), ("/models/{name}/authority", "post"),
+    ("/adapt/batch", "post"), ("/predict/batch", "post"),
+    ("/v2/models/{task_id}/infer", "post"), ("/v2/models/{task_id}/versions/{revision}/infer", "post"),
 }  # fmt: skip
 PATHS = {
     "/adapt", "/predict", "/models", "/models/{name}", "/models/{name}/promote", "/tasks", "/tasks/{task_id}",

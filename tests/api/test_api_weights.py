@@ -73,7 +73,8 @@ def test_file_that_was_downloaded_is_the_same_model_under_another_name(http: htt
     assert (shown["version"], shown["sha256"], shown["bytes"]) == (1, sha256(data), len(data))
     assert answer.headers["Location"] == f"/models/{name}/versions/1/weights"
     assert http.get(answer.headers["Location"]).content == data
-    assert http.get(f"/models/{name}").json() == {"name": name, "active_version": 1, "versions": [shown]}
+    described = {"name": name, "active_version": 1, "authority": "weights", "versions": [shown]}
+    assert http.get(f"/models/{name}").json() == described
     if model == MODEL:
         rows = {"support": rows_of(["a", "b"], [2, 2]), "inputs": rows_of(["a", "b"], [1, 1], first=5)["inputs"]}
         mine, theirs = (predict(http, model=which, **rows).probabilities for which in (name, model))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.api.asking import close
 from tests.api.service import Service, start_service
 
 CALLERS, ENOUGH = 6, 40
@@ -21,7 +22,8 @@ def test_acknowledged_tasks_survive_kill_9(tmp_path: Path, database_settings: di
             assert again.http.get(f"/tasks/{task_id}").json()["revision"] >= revision
             body = {"task_id": task_id, "revision": revision, "inputs": [[0.5]]}
             answer = again.http.post("/predict", json=body).json()
-            assert answer["outputs"] == outputs
+            # Others were in the batch then: the weights are the very same, and rounding depends on the batch's shape.
+            assert close(answer["outputs"], outputs)
         after = again.http.post("/adapt", json=_body("task-0", 99)).json()
         assert after["revision"] > acknowledged["task-0"][0]
     finally:

@@ -111,13 +111,13 @@ def revision_config(context: InContext, tenant: Tenant, task_id: TaskId, revisio
     return _config(context, tenant, task_id, revision)
 
 
-@router.post("/models/{task_id}/infer", openapi_extra=BINARY)
+@router.post("/models/{task_id}/infer", response_model=Json, openapi_extra=BINARY)
 async def infer(request: Request, context: InContext, tenant: Tenant, task_id: TaskId) -> Response:
     """Predict with a task's latest revision: JSON, with raw tensors after it where the caller says so."""
     return await infer_task(request, context, tenant, task_id, None)
 
 
-@router.post("/models/{task_id}/versions/{revision}/infer", openapi_extra=BINARY)
+@router.post("/models/{task_id}/versions/{revision}/infer", response_model=Json, openapi_extra=BINARY)
 async def infer_with_revision(
     request: Request, context: InContext, tenant: Tenant, task_id: TaskId, revision: Revision
 ) -> Response:
