@@ -34,8 +34,8 @@ format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## Run the benchmarks (minutes); results go to benchmarks/results
-	$(BIN)/python -m benchmarks.all
+bench: $(VENV)/.dev  ## Measure the speed and that of its peers (10 minutes; ARGS='--only adapts' runs a part)
+	$(BIN)/python -m benchmarks.speed $(ARGS)
 
 lock: $(VENV)/.dev  ## Make the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade \

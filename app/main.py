@@ -19,6 +19,9 @@ from app.api.problems import install_problem_handlers
 from app.api.routes import HOT_ENDPOINTS, ROUTERS
 from app.api.stages import Stage
 from app.card import Card
+from app.engine.compiled import CompiledPaths
+from app.engine.compiled_folder import ProgramFolder
+from app.engine.compiled_process import compile_in_child, has_compiler
 from app.engine.engine import Engine
 from app.jobs.model_files import ModelFiles, model_of, shipped_models
 from app.jobs.options import WorkerOptions
@@ -77,14 +80,17 @@ def make_context(settings: Settings) -> Context:
     store = opened_store(settings)
     for files in shipped_models(settings.models_dir):
         store.add_model_version(files.card.name, files.card.model_dump(mode="json"), files.packed())
+    device = device_of(settings.device)
+    compute_threads = settings.compute_threads or max(1, (os.cpu_count() or 1) // 2)
     engine = Engine(
-        device_of(settings.device),
+        device,
         lambda name, version: _load_model(store, name, version),
         cache_bytes=settings.task_cache_bytes,
         model_cache_bytes=settings.model_cache_bytes,
         text_cache_bytes=settings.text_cache_bytes,
         max_depth=settings.max_queue_depth,
-        compute_threads=settings.compute_threads or max(1, (os.cpu_count() or 1) // 2),
+        compute_threads=compute_threads,
+        compiled=_compiled_paths(settings, device, compute_threads),
     )
     _warm_up(engine, store, settings.default_model)
     return Context(
@@ -96,6 +102,19 @@ def make_context(settings: Settings) -> Context:
         writing=Stage("writing", settings.max_queue_depth),
         worker=make_worker(settings, store) if settings.job_worker else None,
     )
+
+
+def _compiled_paths(settings: Settings, device: torch.device, threads: int) -> CompiledPaths | None:
+    """Return the compiled paths of the CPU, where they are wanted; without a compiler what was compiled before."""
+    if device.type != "cpu" or settings.compile_serving == "never":
+        return None
+    compile_with = compile_in_child if has_compiler() else None
+    folder = settings.data_dir / "compiled" / "serving"
+    try:
+        return CompiledPaths(ProgramFolder(folder), threads=threads, compile_with=compile_with)
+    except OSError as error:
+        log.warning("nothing is compiled", folder=str(folder), reason=str(error))
+        return None
 
 
 def opened_store(settings: Settings) -> Store:
@@ -116,6 +135,7 @@ def make_worker(settings: Settings, store: Store) -> JobWorker:
         device=str(device_of(device)),
         limits=limits_of(settings),
         max_crashes=settings.max_job_crashes,
+        programs=settings.data_dir / "compiled" / "training",
     )
     return JobWorker(store, options)
 

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
         "sinusoid", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Model of a new task that names none"
     )
     device: str = Field("auto", description="`cpu`, `cuda`, `cuda:1`; `auto` is a GPU where there is one")
+    compile_serving: Literal["auto", "never"] = Field(
+        "auto", description="`auto`: what is asked often is compiled in the background, where a C++ compiler is found"
+    )
     compute_threads: int = Field(0, ge=0, description="CPU threads of a computation; 0 is half the cores")
     task_cache_bytes: int = Field(256 * MIB, ge=0, description="Adapted parameters kept on the device")
     model_cache_bytes: int = Field(512 * MIB, ge=0, description="Models kept on the device")

@@ -95,11 +95,11 @@ def adapt_many(
     done = faster(model, support_T, rates_T, steps) if faster else None
     if done is None:
         done = _adapted_tasks(model, support_T, rates_T, steps)
-    losses, finite = done.losses.tolist(), done.finite.tolist()
+    rows, losses, finite = done.rows.unbind(), done.losses.tolist(), done.finite.tolist()
     taken = steps if model.learner.traits.takes_steps else None
     return [
         # Cloned: a task that is kept must not keep its neighbours' bytes.
-        Adapted(Packed(done.layout, done.rows[i].clone()), losses[i], taken)
+        Adapted(Packed(done.layout, rows[i].clone()), losses[i], taken)
         if finite[i]
         else _best_finite(work, losses[i], taken, device)
         for i, work in enumerate(works)
@@ -126,11 +126,15 @@ def predict_many(
         alone = _predicted(model, params[0].tree(), together) if outputs_TQO is None else outputs_TQO[0]
         outputs = torch.split(alone.cpu(), sizes)
     else:
-        inputs_TQ, rows_TB = _padded(inputs, max(sizes), device), gathered([task.row for task in params])
+        widest = layout.leaves[0].dtype.itemsize if layout.leaves else 1
+        inputs_TQ, rows_TB = _padded(inputs, max(sizes), device), gathered([task.row for task in params], widest)
         outputs_TQO = faster(model, layout, rows_TB, inputs_TQ) if faster else None
         if outputs_TQO is None:
             outputs_TQO = _predicted_tasks(model, layout, rows_TB, inputs_TQ)
-        outputs = tuple(task[:size] for task, size in zip(outputs_TQO.cpu(), sizes, strict=True))
+        outputs_TQO = outputs_TQO.cpu()
+        outputs = tuple(task[:size] for task, size in zip(outputs_TQO.unbind(), sizes, strict=True))
+        if bool(outputs_TQO.isfinite().all()):
+            return list(outputs)
     return [_checked(rows_QO) for rows_QO in outputs]
 
 

@@ -100,10 +100,13 @@ def unpack(layout: Layout, rows_TB: Tensor) -> TaskParams:
     return {leaf.name: _viewed(leaf, rows_TB) for leaf in layout.leaves}
 
 
-def gathered(rows: Sequence[Tensor]) -> Tensor:
-    """Return [T, B], the bytes of several tasks, so padded that `unpack` needs no copies."""
+def gathered(rows: Sequence[Tensor], widest: int = ALIGNMENT) -> Tensor:
+    """Return [T, B], the bytes of several tasks, so padded that `unpack` needs no copies.
+
+    `widest` is the width of their widest number, where that is known.
+    """
     num_bytes = len(rows[0])
-    width = -(-num_bytes // ALIGNMENT) * ALIGNMENT
+    width = -(-num_bytes // widest) * widest
     slab = torch.empty(len(rows), width, dtype=torch.uint8, device=rows[0].device)[:, :num_bytes]
     return torch.stack(list(rows), out=slab) if width == num_bytes else _copied(rows, slab)
 

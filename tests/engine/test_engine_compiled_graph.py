@@ -1,0 +1,75 @@
+"""A function of tasks becomes one graph for any number of them, whatever the learner."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from app.engine.compiled_check import made_up
+from app.engine.compiled_graph import NotTraceable, check_free, free_graph
+from app.engine.compiled_spec import function_of, inputs_of, leaves_of
+from tests.engine.compiled_models import LEARNERS, model_of, spec_of
+
+CASES = [
+    *((name, "adapt") for name in LEARNERS),
+    *((name, "estimate") for name in ("maml of numbers", "maml", "ridge")),
+    *((name, "predict") for name in ("maml", "matching")),
+]
+
+
+@pytest.mark.parametrize(("name", "work"), CASES)
+def test_graph_gives_for_any_number_of_tasks_what_the_eager_path_gives(name: str, work: str) -> None:
+    model = model_of(name)
+    spec = spec_of(model, work)
+    function, leaves = function_of(spec, model), leaves_of(spec.architecture, model.meta)
+    graph, fakes, shapes = free_graph(
+        function, leaves, lambda num_tasks: [kind.empty(num_tasks) for kind in inputs_of(spec)]
+    )
+    check_free(fakes, shapes)
+    for num_tasks in (1, 2, 5, 40):
+        inputs_T = made_up(spec, num_tasks)
+        with torch.no_grad():
+            for got, want in zip(graph(*leaves, *inputs_T), function(*leaves, *inputs_T), strict=True):
+                assert torch.equal(got.nan_to_num(), want.nan_to_num())
+
+
+def test_weights_are_inputs() -> None:
+    spec = spec_of(model_of("maml"), "adapt")
+    models = [model_of("maml", seed) for seed in (0, 1)]
+    kinds = inputs_of(spec)
+    graph, *_ = free_graph(
+        function_of(spec, models[0]),
+        leaves_of(spec.architecture, models[0].meta),
+        lambda num_tasks: [kind.empty(num_tasks) for kind in kinds],
+    )
+    inputs_T = made_up(spec, 3)
+    leaves = leaves_of(spec.architecture, models[1].meta)
+    with torch.no_grad():
+        wanted = function_of(spec, models[1])(*leaves, *inputs_T)
+        assert all(map(torch.equal, graph(*leaves, *inputs_T), wanted))
+
+
+def one_by_one(x_T: Tensor) -> list[Tensor]:
+    return [torch.stack([x_T[i] * 2 for i in range(len(x_T))])]
+
+
+def by_parity(x_T: Tensor) -> list[Tensor]:
+    return [x_T * (2.5 if len(x_T) == 11 else 3.5)]
+
+
+@pytest.mark.parametrize("function", [one_by_one, by_parity])
+def test_what_depends_on_the_number_of_tasks_is_refused(function: Callable[[Tensor], list[Tensor]]) -> None:
+    with pytest.raises(NotTraceable):
+        free_graph(function, [], lambda num_tasks: [torch.zeros(num_tasks, 3)])
+
+
+def test_a_line_through_two_numbers_of_tasks_is_taken_for_what_it_is() -> None:
+    def grown(x_T: Tensor) -> list[Tensor]:
+        return [x_T.new_ones(3 * len(x_T) + 2)]
+
+    def inputs_of(num_tasks: int) -> Sequence[Tensor]:
+        return [torch.zeros(num_tasks, 3)]
+
+    graph, *_ = free_graph(grown, [], inputs_of)
+    assert [len(graph(*inputs_of(num_tasks))[0]) for num_tasks in (1, 7)] == [5, 23]
