@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 # torch is installed first, by its exact version, so that the machine's own build of it is taken.
 TORCH := torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup serve text test lint typecheck format bench lock clean
+.PHONY: help setup serve text test lint typecheck format bench peers lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -37,6 +38,8 @@ format: $(VENV)/.dev  ## Format the code
 bench: $(VENV)/.dev  ## Measure the speed and that of its peers (10 minutes; ARGS='--only adapts' runs a part)
 	$(BIN)/python -m benchmarks.speed $(ARGS)
 
+peers: $(PEERS)/.done  ## Install the libraries that meta-steps are measured against, in an environment of their own
+
 lock: $(VENV)/.dev  ## Make the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 	    --group pyproject.toml:serve -o requirements.lock
@@ -66,5 +69,17 @@ $(VENV)/.text: $(VENV)/.torch requirements-text.lock
 	$(PIP) install --require-hashes --no-deps -r requirements-text.lock
 	@touch $@
 
+# learn2learn's C sources no longer build: of its source package only the Python files are taken.
+$(PEERS)/.done: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install '$(TORCH)'
+	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet download \
+	    --no-deps --no-binary :all: --no-build-isolation -d $(PEERS)/source learn2learn==0.2.0
+	tar -xzf $(PEERS)/source/learn2learn-0.2.0.tar.gz --strip-components 1 \
+	    -C "$$($(PEERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	    learn2learn-0.2.0/learn2learn
+	@touch $@
+
 clean:  ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -19,10 +19,13 @@ from app.jobs.model_files import write_model
 from app.jobs.plan import PlannedRun, planned_run
 from app.jobs.report import StepTable
 from app.learners.model import Model
+from app.settings import Settings
 from app.task_distributions.distribution import Split
+from app.training.memory import keep_memory
 from app.training.run import Progress as RunProgress
 from app.training.run import train as run_training
 from app.training.state import RunState
+from app.training.step_compiler import StepCompiler
 from innerloop.errors import InnerloopError, TrainingDiverged
 from innerloop.wire import Limits
 
@@ -54,6 +57,7 @@ def train(
     datasets, paths = datasets_from(data or [])
     if threads:
         torch.set_num_threads(threads)
+    keep_memory()
     try:
         planned = planned_run(wanted, datasets, Limits())
     except InnerloopError as error:
@@ -91,8 +95,11 @@ def _run(planned: PlannedRun, device: torch.device) -> RunState | None:
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("meta-training", total=planned.plan.iterations, rate="")
         start = shown = time.monotonic()
+        compiler = StepCompiler(planned.card, Settings().data_dir / "compiled" / "training", bar.console.print)
         try:
-            for told in run_training(planned.plan, planned.learner, planned.training, planned.validation, device):
+            for told in run_training(
+                planned.plan, planned.learner, planned.training, planned.validation, device, compiler=compiler
+            ):
                 if told.validation:
                     last = told.state()
                     _show_validation(bar, told, last)

@@ -44,17 +44,15 @@ def compile_in_child(spec: bytes, library: Path, gives_up: Callable[[], bool]) -
         process_group=0,  # with the C++ compiler, so that both can be killed
     )
     assert process.stdin is not None
-    assert process.stdout is not None
     try:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(asked + b"\n")
             process.stdin.flush()
         _wait(process, gives_up)
-        reason = process.stdout.read().decode(errors="replace")
     finally:
-        _end(process)
-    if reason or process.returncode or not library.exists():
-        raise CannotCompile(reason or f"the compiling process ended with status {process.returncode}")
+        reason = _end(process)
+    if reason or not library.exists():
+        raise CannotCompile(reason or "the compiling process wrote nothing")
 
 
 def _environment(work: Path) -> dict[str, str]:
@@ -66,23 +64,24 @@ def _environment(work: Path) -> dict[str, str]:
 
 
 def _wait(process: subprocess.Popen[bytes], gives_up: Callable[[], bool]) -> None:
+    """Wait for the child's end without taking it: until then its number, by which it is killed, is nobody else's."""
     until = time.monotonic() + MOST_SECONDS
-    while True:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(POLL_SECONDS)
-            return
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
         if gives_up():
             raise CannotCompile("the service is shutting down")
         if time.monotonic() > until:
             raise CannotCompile(f"it takes longer than {MOST_SECONDS:g} s")
+        time.sleep(POLL_SECONDS)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leave nothing of the child running, whether it is done or not."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _end(process: subprocess.Popen[bytes]) -> str:
+    """Leave nothing of the child running, whether it is done or not, and return what it said."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    os.killpg(process.pid, signal.SIGKILL)
+    status = process.wait()
+    reason = process.stdout.read().decode(errors="replace")
     for stream in (process.stdin, process.stdout):
-        assert stream is not None
         with contextlib.suppress(BrokenPipeError):
             stream.close()
+    return reason or (f"the compiling process ended with status {status}" if status else "")

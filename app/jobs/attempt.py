@@ -73,6 +73,7 @@ class Attempt:
             "threads": job.plan["threads"],
             "limits": self._options.limits.model_dump(),
             "device": self._options.device,
+            "programs": str(self._options.programs.resolve()) if self._options.programs else None,
         }
         frames = [Frame("job", head)]
         if job.dataset is not None:

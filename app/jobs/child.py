@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 import torch
@@ -27,8 +28,10 @@ from app.jobs.promotion import compare
 from app.learners.model import Model, as_tree
 from app.task_distributions.registry import Datasets
 from app.training.evaluate import Estimate
+from app.training.memory import keep_memory
 from app.training.run import Progress, train
 from app.training.state import RunState, state_bytes, state_of
+from app.training.step_compiler import StepCompiler
 from app.trees import sha256, to_bytes
 from innerloop.errors import InnerloopError, TrainingDiverged
 from innerloop.wire import Limits, MetaTrainRequest
@@ -49,6 +52,8 @@ class Assignment:
     limits: Limits
     threads: int
     device: torch.device
+    programs: Path | None
+    """Folder of what is compiled; None: every step is eager."""
     datasets: Datasets
     data_sha256: dict[str, str]
     start: RunState | None
@@ -65,6 +70,7 @@ def main() -> None:
     if assignment is None:
         return
     torch.set_num_threads(assignment.threads)
+    keep_memory()
     inbox = _Inbox(source)
     try:
         _work(assignment, inbox, sink)
@@ -88,6 +94,7 @@ def _assignment(source: IO[bytes]) -> Assignment | None:
         limits=Limits.model_validate(head["limits"]),
         threads=head["threads"],
         device=torch.device(head["device"]),
+        programs=Path(head["programs"]) if head.get("programs") else None,
         datasets={data.head["name"]: dataset_of(data.payload)} if data else {},
         data_sha256={data.head["name"]: sha256(data.payload)} if data else {},
         start=state_of(checkpoint.payload) if checkpoint else None,
@@ -143,7 +150,8 @@ def _trained(assignment: Assignment, planned: PlannedRun, inbox: _Inbox, sink: I
     state = assignment.start
     told = saved = since = time.monotonic()
     first = (state.iteration if state else 0) + 1
-    run = train(planned.plan, planned.learner, planned.training, planned.validation, assignment.device, state)
+    compiler = StepCompiler(planned.card, assignment.programs, _tell) if assignment.programs else None
+    run = train(planned.plan, planned.learner, planned.training, planned.validation, assignment.device, state, compiler)
     for progress in run:
         moment = time.monotonic()
         stopping = inbox.stop.is_set()
@@ -151,7 +159,7 @@ def _trained(assignment: Assignment, planned: PlannedRun, inbox: _Inbox, sink: I
         if not (saving or progress.iteration == first or moment - told >= PROGRESS_EVERY_SECONDS):
             continue
         told = moment
-        if progress.iteration == first:  # the slowest one by far: it loads what others find loaded
+        if progress.iteration <= first:  # the slowest one by far: it loads what others find loaded
             since, rate = moment, None
         else:
             rate = (progress.iteration - first) * planned.plan.meta_batch_size / (moment - since)
@@ -163,6 +171,11 @@ def _trained(assignment: Assignment, planned: PlannedRun, inbox: _Inbox, sink: I
             return None
     assert state is not None  # a plan has at least one iteration, and the last one validates
     return state
+
+
+def _tell(reason: str) -> None:
+    """Say why steps are eager, where the parent's own log goes."""
+    print(reason, file=sys.stderr, flush=True)
 
 
 def _numbers(progress: Progress, tasks_per_second: float | None) -> dict[str, float | int | None]:

@@ -143,9 +143,10 @@ def _by_shots(tables: Mapping[int, StepTable]) -> dict[str, Any]:
 
 
 def provenance_of(request: MetaTrainRequest, state: RunState, device: str, **more: Any) -> dict[str, Any]:
-    """Return how a run came about, `more` first."""
+    """Return how a run came about, `more` first; how many of its steps were compiled, if any were."""
     return {
         **more,
+        **({"compiled_steps": state.compiled_steps} if state.compiled_steps else {}),
         "request": request.model_dump(mode="json", exclude_none=True),
         "seed": request.seed,
         "iterations": state.iteration,

@@ -1,6 +1,7 @@
 """How a worker works: its clockwork, its device and its patience."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from innerloop.wire import Limits
 
@@ -17,6 +18,9 @@ class WorkerOptions:
     """Ends of a child without any progress after which a job is failed."""
     stop_seconds: float = 10.0
     """How long a child may take to write its last checkpoint when it is told to stop."""
+
+    programs: Path | None = None
+    """Folder of what is compiled for training; None: every step is eager."""
 
     silence_seconds: float = 1800.0
     """How long a child may say nothing, in one iteration or while it makes its card, before it is taken for hung."""

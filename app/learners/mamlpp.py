@@ -76,6 +76,5 @@ def loss_of_all_steps(way: Way, predict: Predict, loss: Loss, multi_step_share: 
 def step_weights(num_steps: int, progress: Float[Tensor, ""], share: float) -> Float[Tensor, "K"]:
     """Return the weight of each step's loss: equal at progress 0, the last step's alone from `share` on."""
     left = (1.0 - progress / share).clamp(min=0.0) if share else torch.zeros_like(progress)
-    last_K = torch.zeros(num_steps, dtype=progress.dtype, device=progress.device)
-    last_K[-1] = 1.0
+    last_K = (torch.arange(num_steps, device=progress.device) == num_steps - 1).to(progress.dtype)
     return left / num_steps + (1.0 - left) * last_K

@@ -22,3 +22,5 @@ class TrainingPlan:
     """Validations without a better score after which the run stops early; None: never."""
     seed: int
     num_validation_tasks: int = 512
+    compiled_from: int | None = None
+    """The iteration from which on steps are compiled, where that can be; None: never."""

@@ -1,6 +1,8 @@
 """A training run: sample, step, validate, keep the best; it can stop after any iteration and go on from there."""
 
-from collections.abc import Callable, Iterator
+import contextlib
+import math
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +12,11 @@ from app.episode import Episode, MetaParams
 from app.learners.learner import Learner
 from app.task_distributions.distribution import Distribution
 from app.training.evaluate import Estimate, evaluate
-from app.training.meta_step import meta_gradient
 from app.training.optimizer import apply_gradient, build_optimizer, outer_rate
+from app.training.paths import StepPath
 from app.training.plan import TrainingPlan
 from app.training.state import RunState, optimizer_tree, restore_optimizer
+from app.training.step_compiler import StepCompiler
 from innerloop.errors import TrainingDiverged
 
 VALIDATION_BATCHES = 8
@@ -43,30 +46,40 @@ def train(
     validation: Distribution,
     device: torch.device,
     start: RunState | None = None,
-) -> Iterator[Progress]:
+    compiler: StepCompiler | None = None,
+) -> Generator[Progress]:
     """Run the plan, from `start` where there is one, and yield where it stands after each iteration.
 
     The last iteration validates. Nothing is yielded when `start` is a run's end. A meta-batch whose loss or gradient is
-    not finite moves nothing; TrainingDiverged, with the iteration, after MAX_LOST of them in a row.
+    not finite moves nothing; TrainingDiverged, with the iteration, after MAX_LOST of them in a row. Where the plan has
+    compiled steps, the run yields again where it stands while it waits for `compiler`; without one they are eager.
     """
-    run = _Run(plan, learner, device, start)
+    path = StepPath(plan, learner, compiler, start)
+    run = _Run(plan, learner, device, start, path)
     held_out = validation_batches(plan, validation, device)
-    for iteration in range(run.iteration + 1, plan.iterations + 1):
-        if plan.patience is not None and run.stale >= plan.patience:
-            return
-        meta_loss = run.step(iteration, training)
-        estimates = None
-        if iteration % plan.validate_every == 0 or iteration == plan.iterations:
-            estimates = evaluate(learner, run.meta, held_out, plan.steps)
-            run.keep_best(estimates)
-        yield Progress(iteration, meta_loss, estimates, run.state)
+    meta_loss = torch.tensor(math.nan)
+    with contextlib.closing(path):
+        path.begin(run.meta, training, device)
+        for iteration in range(run.iteration + 1, plan.iterations + 1):
+            if plan.patience is not None and run.stale >= plan.patience:
+                return
+            while path.waits(iteration):
+                yield Progress(iteration - 1, meta_loss, None, run.state)
+            meta_loss = run.step(iteration, training)
+            estimates = None
+            if iteration % plan.validate_every == 0 or iteration == plan.iterations:
+                estimates = evaluate(learner, run.meta, held_out, plan.steps)
+                run.keep_best(estimates)
+            yield Progress(iteration, meta_loss, estimates, run.state)
 
 
 class _Run:
     """What changes from one iteration to the next."""
 
-    def __init__(self, plan: TrainingPlan, learner: Learner, device: torch.device, start: RunState | None) -> None:
-        self._plan, self._learner, self._device = plan, learner, device
+    def __init__(
+        self, plan: TrainingPlan, learner: Learner, device: torch.device, start: RunState | None, path: StepPath
+    ) -> None:
+        self._plan, self._learner, self._device, self._path = plan, learner, device, path
         self._generator = torch.Generator().manual_seed(plan.seed)
         self.meta = _on_device(start.meta if start else learner.init(self._generator), device)
         self._optimizer = build_optimizer(plan, list(self.meta.trained.values()))
@@ -83,14 +96,9 @@ class _Run:
         """Take one meta-step and return its meta-loss []."""
         plan, done = self._plan, (iteration - 1) / self._plan.iterations
         episodes = training.sample(self._generator, plan.meta_batch_size).to(self._device)
-        gradient, metrics = meta_gradient(
-            self._learner,
-            self.meta,
-            episodes,
-            plan.steps,
-            torch.tensor(done, device=self._device),
-            first_order=done < self._learner.traits.first_order_share,
-        )
+        progress = torch.tensor(done, device=self._device)
+        first_order = done < self._learner.traits.first_order_share
+        gradient, metrics = self._path.gradient(self.meta, episodes, progress, first_order=first_order)
         meta_loss = metrics["meta_loss"]
         self.iteration = iteration
         if not torch.isfinite(meta_loss + torch.nn.utils.get_total_norm(gradient.values())):
@@ -131,6 +139,8 @@ class _Run:
             best_iteration=self._best_iteration,
             stale=self.stale,
             lost=self._lost,
+            compiled=self._path.compiled,
+            compiled_steps=self._path.compiled_steps,
         )
 
 

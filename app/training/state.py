@@ -35,6 +35,10 @@ class RunState:
     """Validations since then."""
     lost: int
     """Meta-batches in a row, up to here, that were not finite."""
+    compiled: bool | None = None
+    """Whether the steps from the plan's `compiled_from` on are compiled; None until the first of them."""
+    compiled_steps: int = 0
+    """Steps up to here that were."""
 
 
 def state_bytes(state: RunState) -> bytes:
@@ -49,6 +53,8 @@ def state_bytes(state: RunState) -> bytes:
         "best_iteration": state.best_iteration,
         "stale": state.stale,
         "lost": state.lost,
+        "compiled": state.compiled,
+        "compiled_steps": state.compiled_steps,
     }
     return to_bytes(tree, {NUMBERS: json.dumps(numbers)})
 
@@ -69,6 +75,8 @@ def state_of(data: bytes) -> RunState:
             best_iteration=numbers["best_iteration"],
             stale=numbers["stale"],
             lost=numbers.get("lost", 0),  # a checkpoint of before it was counted has none
+            compiled=numbers.get("compiled", False),  # one of before there were compiled steps goes on without
+            compiled_steps=numbers.get("compiled_steps", 0),
         )
     except KeyError as error:
         raise ValueError(f"these bytes hold no state of a run: {error} is missing") from error

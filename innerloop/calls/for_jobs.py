@@ -29,6 +29,7 @@ class MetaTrainOptions(TypedDict, total=False):
     clip_norm: float | None
     validate_every: int
     patience: int | None
+    compile: Literal["auto", "never", "always"]
     seed: int
     promote: Literal["if_better", "always", "never"]
     idempotency_key: str | None

@@ -95,5 +95,8 @@ class MetaTrainRequest(Request):
     clip_norm: Rate | None = 10.0
     validate_every: Count = 500
     patience: Count | None = Field(None, description="Validations without gain before it stops")
+    compile: Literal["auto", "never", "always"] = Field(
+        "auto", description="Whether steps are compiled after the first ones: `auto`, where there are many"
+    )
     seed: int = Field(0, ge=0, le=MAX_INT)
     promote: Literal["if_better", "always", "never"] = "if_better"

@@ -199,6 +199,7 @@ def test_meta_training_has_the_defaults_of_the_contract() -> None:
         "clip_norm": 10.0,
         "validate_every": 500,
         "patience": None,
+        "compile": "auto",
         "seed": 0,
         "promote": "if_better",
     }

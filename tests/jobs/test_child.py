@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from app.jobs.frames import LENGTHS, Frame, write_frame
 from app.jobs.model_files import ModelFiles, model_of
 from app.jobs.process import COMMAND, Child, ChildDied
 from app.training.state import state_of
+from app.training.step_compiler import compiler_found
 from app.trees import from_bytes, to_bytes
 from innerloop.wire import Limits
 
@@ -128,6 +130,29 @@ def test_stopped_child_leaves_a_checkpoint_from_which_another_ends_with_the_same
         undisturbed = said(running, "finished", "failed")
     assert of_kind(resumed, "progress")[0].head["iteration"] == reached + 1
     assert resumed[-1].payload == undisturbed[-1].payload
+
+
+def test_job_stopped_while_its_step_is_compiled_ends_with_the_weights_of_one_that_never_stopped(
+    tmp_path: Path,
+) -> None:
+    """Where no compiler is, all three are eager."""
+    compiled = job(iterations=60, compile="always")
+    compiled.head["programs"] = str(tmp_path)
+    with child(compiled, BEGIN) as running:
+        frames = said(running, "progress")
+        running.send(Frame("stop", {}))
+        frames += said(running, "stopped", "finished")
+    if compiler_found():
+        assert frames[-1].kind == "stopped"
+        assert frames[-2].head["iteration"] <= 3, "it waits at the fourth, and stops all the same"
+    start = of_kind(frames, "checkpoint")[-1].payload
+    with child(compiled, Frame("checkpoint", {}, start), BEGIN) as running:
+        resumed = said(running, "finished", "failed")[-1]
+    with child(compiled, BEGIN) as running:
+        undisturbed = said(running, "finished", "failed")[-1]
+    assert resumed.payload == undisturbed.payload
+    steps = [frame.head["card"]["provenance"].get("compiled_steps", 0) for frame in (resumed, undisturbed)]
+    assert steps == ([57, 57] if compiler_found() else [0, 0])
 
 
 def test_checkpoint_of_the_last_iteration_is_only_to_be_finished(finished: tuple[Child, list[Frame]]) -> None:

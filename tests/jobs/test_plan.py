@@ -242,6 +242,28 @@ def test_plan_holds_every_number_of_the_request() -> None:
     assert plan.steps == 6
 
 
+@pytest.mark.parametrize(
+    ("fields", "compiled_from"),
+    [
+        ({"iterations": 9_999}, None),
+        ({"iterations": 10_000}, 501),
+        ({**PICTURES, "iterations": 1_999}, None),
+        ({**PICTURES, "iterations": 2_000}, 101),
+        ({"iterations": 70_000}, 1_001),
+        ({"iterations": 70_000, "compile": "never"}, None),
+        ({"iterations": 100, "compile": "always"}, 6),
+        ({"iterations": 10, "compile": "always"}, 1),
+        ({**PICTURES, "compile": "always", "tasks": {**DRAWINGS, "shots": [1, 5]}}, None),
+        ({**PICTURES, "compile": "always", "tasks": {**DRAWINGS, "shots": [5, 5]}}, 1_001),
+        ({**PICTURES, "learner": CLASS_MEANS, "tasks": {**DRAWINGS, "training_ways": [3, 5]}}, None),
+    ],
+)
+def test_steps_are_compiled_where_there_are_many_of_one_shape(
+    fields: dict[str, Any], compiled_from: int | None, datasets: dict[str, Dataset]
+) -> None:
+    assert planned_run(wanted(**fields), datasets, LIMITS).plan.compiled_from == compiled_from
+
+
 def test_loss_is_what_the_targets_call_for(datasets: dict[str, Dataset]) -> None:
     assert planned_run(wanted(), datasets, LIMITS).card.loss == "squared"
     assert planned_run(wanted(**PICTURES), datasets, LIMITS).card.loss == "cross_entropy"

@@ -2,9 +2,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.episode import Episode, MetaParams, Settings, Tree
+from app.episode import Episode, MetaParams, Query, Settings, Support, Tree
 from app.learners.learner import Learner, Metrics
-from app.training.meta_step import meta_gradient
+from app.learners.registry import build_learner
+from app.networks.registry import build_network
+from app.training.meta_step import meta_gradient, part_gradient
+from app.training.portions import cached_size
 from tests.training.small_runs import SINUSOIDS, sinusoid_learner
 
 EPISODES = SINUSOIDS.sample(torch.Generator().manual_seed(1), 5)
@@ -72,3 +75,23 @@ def test_meta_loss_is_told_whether_to_leave_out_second_derivatives(first_order: 
     meta = learner.init(torch.Generator())
     meta_gradient(learner, meta, EPISODES, 1, torch.tensor(0.5), first_order=first_order)
     assert told == [first_order]
+
+
+def test_gradient_of_pictures_in_parts_is_that_of_all_tasks_at_once() -> None:
+    network = build_network({"kind": "conv4", "filters": 8, "groups": 2}, (1, 28, 28), 5)
+    learner = build_learner({"kind": "maml", "learning_rate": 0.1}, network, "cross_entropy", 0)
+    generator = torch.Generator().manual_seed(0)
+    meta, pictures, targets = (
+        learner.init(generator),
+        torch.rand(6, 40, 1, 28, 28, generator=generator),
+        torch.arange(5),
+    )
+    rows = (pictures[:, :5], targets.repeat(6, 1), torch.ones(6, 5, dtype=torch.bool))
+    queries = Query(pictures[:, 5:], targets.repeat(6, 7), torch.ones(6, 35, dtype=torch.bool))
+    episodes = Episode(Support(*rows, rows[2]), queries, targets.repeat(6, 1))
+    assert cached_size(episodes) == 2
+    found = meta_gradient(learner, meta, episodes, 1, torch.tensor(0.5))
+    wanted = part_gradient(learner, meta, episodes, 1, torch.tensor(0.5), first_order=False)
+    for tree, other in zip(found, wanted, strict=True):
+        for name, leaf in other.items():
+            torch.testing.assert_close(tree[name], leaf, rtol=1e-4, atol=1e-6)
