@@ -29,14 +29,14 @@ def loaded(path: Path, spec: Spec) -> Program:
 
 
 @torch.no_grad()
-def check(program: Program, spec: Spec, model: Model) -> None:
+def check(program: Program, spec: Spec, model: Model, more_numbers: Sequence[int] = ()) -> None:
     """Run a program beside the eager path; ProgramFailed where it differs, or where it is the slower one.
 
-    Tells the program how long a task takes it.
+    `more_numbers` of tasks are tried beside the usual ones. Tells the program how long a task takes it.
     """
     leaves = leaves_of(spec.architecture, model.meta)
     many = function_of(spec, model)
-    for num_tasks in NUMBERS_OF_TASKS:
+    for num_tasks in {*NUMBERS_OF_TASKS, *more_numbers}:
         inputs_T = made_up(spec, num_tasks)
         _compare(program(leaves, inputs_T), many(*leaves, *inputs_T))
     _check_poison(program, spec, leaves)

@@ -44,7 +44,7 @@ def compile_to(spec_json: str, library: Path) -> None:
     from torch._inductor import aot_compile, config
 
     from app.engine.compiled_check import check, loaded
-    from app.engine.compiled_graph import check_free, free_graph
+    from app.engine.compiled_graph import free_graph, numbers_to_try
     from app.engine.compiled_spec import Spec, function_of, inputs_of, leaves_of, model_of_architecture
 
     spec = Spec.model_validate_json(spec_json)
@@ -60,10 +60,9 @@ def compile_to(spec_json: str, library: Path) -> None:
     settings = {"fx_graph_cache": False, "fx_graph_remote_cache": False, "cpp.threads": spec.threads}
     with torch.no_grad(), config.patch(settings):
         aot_compile(graph, tuple(fakes), options={"aot_inductor.output_path": str(library)})
-    check_free(fakes, shapes)
     # Here, where a program that crashes takes no service with it.
     initial = model._replace(meta=model.learner.init(torch.Generator().manual_seed(0)))
-    check(loaded(library, spec), spec, initial)
+    check(loaded(library, spec), spec, initial, numbers_to_try(fakes, shapes))
 
 
 def _die_with_parent() -> None:

@@ -12,10 +12,11 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
+from app.engine.batch_sizes import MOST_TASKS
+
 FIRST, SECOND = 11, 13
 """Numbers of tasks that are traced; any two would do."""
-CHECKED = 300
-"""Numbers of tasks that a program must hold for, and the most that it is given at once."""
+MOST_TRIED = 32
 
 
 class NotTraceable(Exception):
@@ -41,16 +42,25 @@ def free_graph(
         return make_fx(graph, {torch.ops.aten.arange.default: _count_up})(*fakes), fakes, shapes
 
 
-def check_free(fakes: Sequence[FakeTensor], shapes: ShapeEnv) -> None:
-    """Raise NotTraceable if anything was assumed of the number of tasks that does not hold for each of them."""
+def numbers_to_try(fakes: Sequence[FakeTensor], shapes: ShapeEnv) -> list[int]:
+    """Return the numbers of tasks for which something was assumed that does not hold, after a graph was compiled.
+
+    A compiler that chooses between two ways by size assumes that size for good; the way that it took is right for other
+    sizes too, which is to be shown by trying them. NotTraceable if there are more than a few.
+    """
     size: object = fakes[-1].shape[0]
     symbol = size.node.expr if isinstance(size, torch.SymInt) else None
     if symbol is None or symbol in shapes.replacements:
         raise NotTraceable("the number of tasks is written into the program")
-    for guard in shapes.guards:
-        for tasks in range(2, CHECKED + 1):  # 1 is what the check against the eager path is for
-            if guard.expr.subs({symbol: tasks}) != True:  # noqa: E712 -- a symbolic truth value
-                raise NotTraceable(f"the program assumes {guard.expr} of its number of tasks")
+    assumed = [guard.expr for guard in shapes.guards]
+    found = [
+        num_tasks
+        for num_tasks in range(1, MOST_TASKS + 1)
+        if any(condition.subs({symbol: num_tasks}) != True for condition in assumed)  # noqa: E712 -- symbolic
+    ]
+    if len(found) > MOST_TRIED:
+        raise NotTraceable(f"the program assumes of its number of tasks: {assumed}")
+    return found
 
 
 def _count_up(end: Any, *, dtype: torch.dtype | None = None, device: torch.device | None = None, **_: Any) -> Any:

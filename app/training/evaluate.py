@@ -9,6 +9,7 @@ from torch import Tensor
 
 from app.episode import Episode, MetaParams, Settings
 from app.learners.learner import NO_NOISE, Learner, Metrics
+from app.training.portions import cached_size, parts
 
 NORMAL_95 = 1.96
 """Half width of a 95% interval in standard errors; the numbers of tasks here are in the hundreds and more."""
@@ -39,7 +40,8 @@ def task_metrics(learner: Learner, meta: MetaParams, episodes: Episode, steps: i
         outputs_QO = learner.predict(meta, task_params, episode.query.inputs)
         return learner.metrics(meta, outputs_QO, episode.query)
 
-    return torch.vmap(of_task)(episodes)
+    found = [torch.vmap(of_task)(part) for part in parts(episodes, cached_size(episodes))]
+    return {name: torch.cat([part[name] for part in found]) for name in found[0]}
 
 
 def estimate(values_T: Tensor) -> Estimate:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from app.engine.compiled_check import made_up
-from app.engine.compiled_graph import NotTraceable, check_free, free_graph
+from app.engine.compiled_graph import NotTraceable, free_graph, numbers_to_try
 from app.engine.compiled_spec import function_of, inputs_of, leaves_of
 from tests.engine.compiled_models import LEARNERS, model_of, spec_of
 
@@ -26,7 +26,7 @@ def test_graph_gives_for_any_number_of_tasks_what_the_eager_path_gives(name: str
     graph, fakes, shapes = free_graph(
         function, leaves, lambda num_tasks: [kind.empty(num_tasks) for kind in inputs_of(spec)]
     )
-    check_free(fakes, shapes)
+    assert numbers_to_try(fakes, shapes) == []
     for num_tasks in (1, 2, 5, 40):
         inputs_T = made_up(spec, num_tasks)
         with torch.no_grad():
