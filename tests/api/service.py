@@ -52,6 +52,7 @@ def start_service(folder: Path, **settings: object) -> Service:
         "port": 0,
         "data_dir": folder,
         "log_format": "json",
+        "compile_serving": "never",  # it would compile what tests ask for, and take the time from them
         **settings,
     }
     environment |= {name.upper(): str(value) for name, value in chosen.items()}
