@@ -19,6 +19,8 @@ from app.training.step_program import CompiledStep
 
 WAIT_SECONDS = 0.2
 """Where a run waits for its compiled step, it says as often where it stands."""
+TOLERANCE = 0.01
+"""Of a compiled gradient, as a share of its length; 1e-6 is usual, and 1e-3 where features are nearly equal."""
 
 
 class StepPath:
@@ -33,6 +35,8 @@ class StepPath:
         self.compiled_steps = start.compiled_steps if start else 0
         self._compiling: Compiling | None = None
         self._step: CompiledStep | None = None
+        self._like: Episode | None = None
+        """What the step is compiled for, and compared on."""
 
     def begin(self, meta: MetaParams, training: Distribution, device: torch.device) -> None:
         """Begin to compile where the run has compiled steps before it; draws from no generator of the run's."""
@@ -41,21 +45,25 @@ class StepPath:
         if self._compiler is None or device.type != "cpu":
             self._give_up("steps are compiled for the processor alone, by a trainer that has a compiler")
             return
-        like = training.sample(torch.Generator().manual_seed(self._plan.seed), self._plan.meta_batch_size)
-        self._compiling = self._compiler.start(meta, like, self._plan.steps)
+        self._like = training.sample(torch.Generator().manual_seed(self._plan.seed), self._plan.meta_batch_size)
+        self._compiling = self._compiler.start(meta, self._like, self._plan.steps)
 
-    def waits(self, iteration: int) -> bool:
-        """Tell, after a moment, whether this iteration's step is still to be compiled."""
+    def waits(self, iteration: int, meta: MetaParams) -> bool:
+        """Tell, after a moment, whether this iteration's step is still to be compiled.
+
+        What was compiled is taken if it gives what the eager step gives at `meta`.
+        """
         due = self._plan.compiled_from is not None and iteration >= self._plan.compiled_from
         if not due or self._compiling is None or self._step is not None:
             return False
         try:
-            self._step = self._compiling.result(WAIT_SECONDS)
+            step = self._compiling.result(WAIT_SECONDS)
+            if step is not None:
+                self._compare(step, meta)
+                self._step, self.compiled = step, True
         except NotCompiled as error:
             self._give_up(str(error))
-            return False
-        self.compiled = True if self._step else self.compiled
-        return self._step is None
+        return self._step is None and self._compiling is not None
 
     def gradient(
         self, meta: MetaParams, episodes: Episode, progress: Tensor, *, first_order: bool
@@ -72,6 +80,18 @@ class StepPath:
             self._compiling.close()
         if self._step is not None:
             self._step.close()
+
+    def _compare(self, step: CompiledStep, meta: MetaParams) -> None:
+        """Raise NotCompiled where a step gives another gradient than the eager one, as far as that is a number."""
+        assert self._like is not None
+        progress = torch.ones(())
+        eager, _ = meta_gradient(self._learner, meta, self._like, self._plan.steps, progress)
+        found, _ = step.gradient(meta, self._like, progress)
+        length = torch.nn.utils.get_total_norm(eager.values())
+        apart = torch.nn.utils.get_total_norm([found[name] - leaf for name, leaf in eager.items()])
+        if torch.isfinite(length) and not apart <= TOLERANCE * length:
+            step.close()
+            raise NotCompiled(f"the compiled gradient differs by {float(apart)} from one of length {float(length)}")
 
     def _give_up(self, reason: str) -> None:
         self.compiled, self._compiling = False, None

@@ -63,7 +63,7 @@ def train(
         for iteration in range(run.iteration + 1, plan.iterations + 1):
             if plan.patience is not None and run.stale >= plan.patience:
                 return
-            while path.waits(iteration):
+            while path.waits(iteration, run.meta):
                 yield Progress(iteration - 1, meta_loss, None, run.state)
             meta_loss = run.step(iteration, training)
             estimates = None

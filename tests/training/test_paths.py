@@ -1,6 +1,7 @@
 """Runs whose steps become compiled ones; on a machine without a C++ compiler they stay eager, and that is tested."""
 
 import contextlib
+import shutil
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from app.task_distributions.distribution import Distribution
 from app.training.run import Progress, train
 from app.training.state import RunState, state_bytes, state_of
 from app.training.step_compiler import StepCompiler, compiler_found
+from app.training.step_spec import StepSpec
 from tests.training.small_runs import CPU, PLAN, SINUSOIDS, equal, sinusoid_learner
 
 SWITCH = 13
@@ -136,6 +138,22 @@ def test_damaged_program_is_told_and_not_called(programs: Path, tmp_path: Path) 
     for library in programs.iterdir():
         (tmp_path / library.name).write_bytes(b"no library")
     assert end_of(tmp_path).compiled is False
+
+
+def test_program_that_computes_something_else_is_not_taken(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in programs.iterdir():
+        shutil.copy(library, tmp_path / "second-order.so")
+    monkeypatch.setattr(StepSpec, "key", lambda self: "second-order")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CXX", "")
+    reasons: list[str] = []
+    learner = sinusoid_learner(first_order=True)
+    compiler = StepCompiler(CARD, tmp_path, reasons.append)
+    *_, last = train(COMPILED, learner, SINUSOIDS, SINUSOIDS, CPU, compiler=compiler)
+    assert (last.state().compiled, last.state().compiled_steps) == (False, 0)
+    assert ("differs" if any(programs.iterdir()) else "no C++ compiler") in reasons[0]
 
 
 def test_run_tells_where_it_stands_while_it_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
