@@ -20,13 +20,14 @@ from app.api.routes import HOT_ENDPOINTS, ROUTERS
 from app.api.stages import Stage
 from app.card import Card
 from app.engine.compiled import CompiledPaths
-from app.engine.compiled_folder import ProgramFolder
-from app.engine.compiled_process import compile_in_child, has_compiler
+from app.engine.compiled_child import compile_in_child
 from app.engine.engine import Engine
 from app.jobs.model_files import ModelFiles, model_of, shipped_models
 from app.jobs.options import WorkerOptions
 from app.jobs.worker import JobWorker
 from app.learners.model import Model
+from app.programs.folder import ProgramFolder
+from app.programs.process import has_compiler
 from app.settings import Settings
 from app.store import Store, open_store
 from innerloop import __version__

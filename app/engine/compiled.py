@@ -1,21 +1,16 @@
 """Compiled paths for hot sizes: made in the background while the eager path serves, kept in a folder of programs."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-import structlog
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from app.engine.batch_sizes import MOST_TASKS
 from app.engine.buckets import Shapes, padded_length, shapes_of
-from app.engine.compiled_folder import ProgramFolder
 from app.engine.compiled_maker import CompileCounters, Place, ProgramMaker, Ready
-from app.engine.compiled_process import Compile, compile_in_child, has_compiler
-from app.engine.compiled_program import ProgramFailed
 from app.engine.compiled_spec import (
     Architecture,
     Sizes,
@@ -29,23 +24,12 @@ from app.engine.packed import Layout, rows_of
 from app.episode import Support
 from app.learners.learner import Metrics
 from app.learners.model import Model
-
-log = structlog.get_logger()
+from app.programs.folder import ProgramFolder
+from app.programs.library import ProgramFailed
+from app.programs.process import Compile
 
 MOST_PLACES = 1_000
 """Sizes that are counted; what is cold is then forgotten."""
-
-
-def open_paths(folder: Path, *, threads: int = 1) -> "CompiledPaths | None":
-    """Return the compiled paths of a service with a folder for them; None where there cannot be such a folder."""
-    try:
-        programs = ProgramFolder(folder)
-    except OSError as error:
-        log.warning("all is served eagerly: there is no folder for compiled programs", reason=str(error))
-        return None
-    if not has_compiler():
-        log.info("nothing is compiled: there is no C++ compiler here")
-    return CompiledPaths(programs, threads=threads, compile_with=compile_in_child if has_compiler() else None)
 
 
 class _Known(NamedTuple):

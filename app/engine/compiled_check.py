@@ -7,10 +7,11 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from app.engine.compiled_program import Program, ProgramFailed
-from app.engine.compiled_spec import Spec, TensorKind, alone, function_of, inputs_of, leaves_of
-from app.engine.packed import DTYPES
+from app.engine.compiled_program import Program
+from app.engine.compiled_spec import Spec, alone, function_of, inputs_of, leaves_of
 from app.learners.model import Model
+from app.programs.library import ProgramFailed
+from app.programs.tensor_kind import TensorKind
 
 TOLERANCE = 1e-4
 """Of the largest number of an output: another order of adding moves the last digits, and steps carry them on."""
@@ -24,7 +25,7 @@ def loaded(path: Path, spec: Spec) -> Program:
     """Return the program of a library; ProgramFailed when it is none of this specification."""
     architecture = spec.architecture
     shared = [*architecture.trained, *architecture.fixed]
-    signature = [(DTYPES[kind.dtype], kind.shape) for kind in (*shared, *inputs_of(spec))]
+    signature = [(kind.torch_dtype, kind.shape) for kind in (*shared, *inputs_of(spec))]
     return Program(path, signature, len(shared))
 
 
@@ -58,9 +59,9 @@ def _made_up(kind: TensorKind, spec: Spec, num_tasks: int, generator: torch.Gene
     shape, sizes = (num_tasks, *kind.shape), spec.sizes
     if kind.name == "rate":
         return torch.ones(shape)
-    if kind.name == "params" and kind.dtype in ("F32", "F64"):  # positive: there may be variances among them
-        return (0.1 + torch.rand(shape, generator=generator)).to(kind.empty().dtype)
-    if kind.dtype == "F32":
+    if kind.name == "params" and kind.dtype in ("float32", "float64"):  # positive: there may be variances among them
+        return (0.1 + torch.rand(shape, generator=generator)).to(kind.torch_dtype)
+    if kind.dtype == "float32":
         return torch.randn(shape, generator=generator)
     if kind.name == "targets":
         return torch.randint(max(1, sizes.classes), shape, generator=generator)
@@ -68,7 +69,7 @@ def _made_up(kind: TensorKind, spec: Spec, num_tasks: int, generator: torch.Gene
         every = torch.arange(sizes.folds * sizes.fold_rows).reshape(sizes.fold_rows, sizes.folds).T
         return (every % sizes.rows).expand(shape).contiguous()
     whole = kind.empty(num_tasks)
-    if kind.dtype == "BOOL":
+    if kind.dtype == "bool":
         whole.fill_(value=True)
     if kind.name == "row_mask" and sizes.rows > 2:
         whole[:, -1] = False

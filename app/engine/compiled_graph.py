@@ -1,7 +1,7 @@
 """A function of many tasks as one flat graph whose number of tasks is free."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,11 +11,14 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.nn import functional
 
 from app.engine.batch_sizes import MOST_TASKS
 
 FIRST, SECOND = 11, 13
 """Numbers of tasks that are traced; any two would do."""
+MOST_FACTORED = 32
+"""Rows of a matrix whose factoring is written out."""
 MOST_TRIED = 32
 
 
@@ -39,7 +42,7 @@ def free_graph(
     fakes = [_fake(mode, leaf, free=False) for leaf in leaves]
     fakes += [_fake(mode, leaf, free=True) for leaf in inputs_of(FIRST)]
     with torch.no_grad(), enable_python_dispatcher(), mode:
-        return make_fx(graph, {torch.ops.aten.arange.default: _count_up})(*fakes), fakes, shapes
+        return make_fx(graph, STANDINS)(*fakes), fakes, shapes
 
 
 def numbers_to_try(fakes: Sequence[FakeTensor], shapes: ShapeEnv) -> list[int]:
@@ -69,6 +72,28 @@ def _count_up(end: Any, *, dtype: torch.dtype | None = None, device: torch.devic
         return NotImplemented
     there = device or torch.device("cpu")
     return torch.ops.prims.iota.default(end, start=0, step=1, dtype=torch.int64, device=there, requires_grad=False)
+
+
+def _factored(matrix: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
+    """Stand in for `cholesky_ex`, which compiled programs cannot call: written out, column by column.
+
+    Of a matrix that is not positive definite the factor is NaN from there on.
+    """
+    size = matrix.shape[-1]
+    if upper or not isinstance(size, int) or size > MOST_FACTORED:
+        return NotImplemented
+    rest, columns = matrix, []
+    for place in range(size):
+        column = rest[..., :1] / rest[..., :1, :1].sqrt()
+        columns.append(functional.pad(column, (0, 0, place, 0)))
+        rest = rest[..., 1:, 1:] - column[..., 1:, :] * column[..., 1:, :].mT
+    return torch.cat(columns, dim=-1), torch.zeros_like(matrix[..., 0, 0], dtype=torch.int32)
+
+
+STANDINS: Mapping[Any, Callable[..., Any]] = {
+    torch.ops.aten.arange.default: _count_up,
+    torch.ops.aten.linalg_cholesky_ex.default: _factored,
+}
 
 
 def _traced(function: Callable[..., list[Tensor]], tensors: Sequence[Tensor]) -> GraphModule:

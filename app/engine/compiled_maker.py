@@ -11,12 +11,13 @@ import structlog
 import torch
 
 from app.engine.compiled_check import check, loaded
-from app.engine.compiled_folder import ProgramFolder
-from app.engine.compiled_process import CannotCompile, Compile
-from app.engine.compiled_program import Program, ProgramFailed
+from app.engine.compiled_program import Program
 from app.engine.compiled_spec import Spec, layout_of, names_of
 from app.engine.packed import Layout
 from app.learners.model import Model
+from app.programs.folder import ProgramFolder
+from app.programs.library import ProgramFailed
+from app.programs.process import CannotCompile, Compile
 
 log = structlog.get_logger()
 
@@ -157,12 +158,7 @@ class ProgramMaker:
 
     def _compile(self, spec: Spec, compile_with: Compile) -> None:
         key, spec_json = spec.key(), spec.model_dump_json().encode()
-        with self._folder.workspace(self._closing.is_set) as work:
-            # Another process may have been faster while this one waited for its turn.
-            if work is None or self._folder.find(key) is not None:
-                return
-            compile_with(spec_json, work / "program.so", self._closing.is_set)
-            self._folder.put(key, work / "program.so", spec_json)
+        if self._folder.fill(key, spec_json, compile_with, self._closing.is_set):
             self.counters.compiled += 1
             log.info("compiled a program", key=key)
 

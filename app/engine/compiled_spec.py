@@ -4,12 +4,8 @@ The functions are those that the eager path vmaps, and the weights are among the
 version of a model that has the same card and the same shapes.
 """
 
-import hashlib
-import json
-import platform
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -20,29 +16,16 @@ from torch.utils._pytree import tree_map
 from app.card import Card
 from app.engine.estimate import judging_one
 from app.engine.executor import adapting_one, finite_tasks, predicting_one
-from app.engine.packed import DTYPES, NAME_OF, Layout, columns_of
+from app.engine.packed import Layout, columns_of
 from app.episode import MetaParams, Support, TaskParams, Tree
 from app.learners.model import Model, learner_of
+from app.programs.architecture import architecture_card
+from app.programs.surroundings import key_of
+from app.programs.tensor_kind import TensorKind, kinds_of, name_of
 
 Work = Literal["adapt", "estimate", "predict"]
-APP = Path(__file__).resolve().parent.parent
-SOURCES = (
-    *("card.py", "episode.py", "trees.py", "pictures.py", "learners/*.py", "networks/*.py"),
-    *("engine/executor.py", "engine/estimate.py", "engine/packed.py", "engine/compiled_*.py"),
-)
-"""Beneath `APP`, what a program's numbers depend on."""
-
-
-class TensorKind(NamedTuple):
-    """A named tensor without its numbers."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    def empty(self, *leading: int) -> Tensor:
-        """Return a tensor of zeros of this kind, with leading axes."""
-        return torch.zeros((*leading, *self.shape), dtype=DTYPES[self.dtype])
+SOURCES = ("pictures.py", "engine/executor.py", "engine/estimate.py", "engine/packed.py", "engine/compiled_*.py")
+"""What the numbers of these programs depend on, beside `surroundings.SOURCES`."""
 
 
 class Architecture(BaseModel):
@@ -78,44 +61,20 @@ class Spec(BaseModel):
     """CPU threads that it may take."""
 
     def key(self) -> str:
-        """Return what a program is stored under: another machine, torch or source of ours has other programs."""
-        return hashlib.sha256(f"{self.model_dump_json()}{surroundings()}".encode()).hexdigest()
+        """Return what a program is stored under, see `key_of`."""
+        return key_of(self.model_dump_json(), *SOURCES)
 
 
 def architecture_of(model: Model) -> Architecture:
     """Return the architecture of a model: its card without what differs between versions, and its leaves."""
-    forgotten = {"name": "any", "familiarity": (), "provenance": {}, "metrics": {}}
-    card = model.card.model_copy(update={**forgotten, "default_steps": None, "max_steps": None})
-    return Architecture(card=card, trained=kinds_of(model.meta.trained), fixed=kinds_of(model.meta.fixed))
-
-
-def kinds_of(tree: Tree) -> tuple[TensorKind, ...]:
-    """Return the kinds of leaves by name: trees have no order of their own (safetensors give them in any)."""
-    return tuple(TensorKind(name, NAME_OF[tree[name].dtype], tuple(tree[name].shape)) for name in sorted(tree))
+    card = architecture_card(model.card)
+    return Architecture(card=card, trained=_kinds(model.meta.trained), fixed=_kinds(model.meta.fixed))
 
 
 @lru_cache(1024)
 def kinds_of_layout(layout: Layout) -> tuple[TensorKind, ...]:
     """Return the kinds of a task's parameters in the order of their bytes."""
-    return tuple(TensorKind(leaf.name, NAME_OF[leaf.dtype], leaf.shape) for leaf in layout.leaves)
-
-
-@lru_cache(1)
-def surroundings() -> str:
-    """Return what code for this processor and this torch depends on, beside the specification."""
-    about_cpu = Path("/proc/cpuinfo")
-    lines = about_cpu.read_text().splitlines() if about_cpu.exists() else []
-    processor = "".join(sorted({line for line in lines if line.startswith(("flags", "model name", "Features"))}))
-    sources = b"".join(path.read_bytes() for pattern in SOURCES for path in sorted(APP.glob(pattern)))
-    return json.dumps(
-        [
-            torch.__version__,
-            torch.backends.cpu.get_cpu_capability(),
-            platform.machine(),
-            hashlib.sha256(processor.encode()).hexdigest(),
-            hashlib.sha256(sources).hexdigest(),
-        ]
-    )
+    return tuple(TensorKind(leaf.name, name_of(leaf.dtype), leaf.shape) for leaf in layout.leaves)
 
 
 def model_of_architecture(architecture: Architecture) -> Model:
@@ -138,17 +97,17 @@ def leaves_of(architecture: Architecture, meta: MetaParams) -> list[Tensor]:
 def inputs_of(spec: Spec) -> list[TensorKind]:
     """Return what a program takes of each task, beside the initialisation."""
     card, sizes = spec.architecture.card, spec.sizes
-    inputs = TensorKind("inputs", "F32", (sizes.rows, *card.input.shape))
+    inputs = TensorKind("inputs", "float32", (sizes.rows, *card.input.shape))
     if sizes.work == "predict":
         return [*column_kinds(sizes.leaves), inputs]
     numbers = card.output.kind == "regression"
     targets = TensorKind(
-        "targets", "F32" if numbers else "I64", (sizes.rows, *((card.num_outputs,) if numbers else ()))
+        "targets", "float32" if numbers else "int64", (sizes.rows, *((card.num_outputs,) if numbers else ()))
     )
-    masks = [TensorKind("row_mask", "BOOL", (sizes.rows,)), TensorKind("class_mask", "BOOL", (sizes.classes,))]
+    masks = [TensorKind("row_mask", "bool", (sizes.rows,)), TensorKind("class_mask", "bool", (sizes.classes,))]
     of_folds = (sizes.folds, sizes.fold_rows)
-    folds = [TensorKind("rows", "I64", of_folds), TensorKind("counts", "BOOL", of_folds)]
-    return [inputs, targets, *masks, TensorKind("rate", "F32", ()), *(folds if sizes.work == "estimate" else [])]
+    folds = [TensorKind("rows", "int64", of_folds), TensorKind("counts", "bool", of_folds)]
+    return [inputs, targets, *masks, TensorKind("rate", "float32", ()), *(folds if sizes.work == "estimate" else [])]
 
 
 def column_kinds(leaves: Sequence[TensorKind]) -> list[TensorKind]:
@@ -207,6 +166,11 @@ def layout_of(spec: Spec, model: Model) -> Layout:
     *support, rate = (kind.empty() for kind in inputs_of(spec))
     params, _ = adapting_one(model, spec.sizes.steps)(Support(*support), rate)
     return columns_of({name: leaf[None] for name, leaf in params.items()}, 1)[0]
+
+
+def _kinds(tree: Tree) -> tuple[TensorKind, ...]:
+    """Return the kinds of leaves by name: trees have no order of their own (safetensors give them in any)."""
+    return kinds_of(dict(sorted(tree.items())))
 
 
 def _adapt(sizes: Sizes, model: Model, inputs_T: Sequence[Tensor], mapped: Mapped) -> list[Tensor]:

@@ -1,13 +1,5 @@
 """Compiling meta-steps in the background: a child process for each, and a folder of what they made."""
 
-import contextlib
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +8,13 @@ import torch
 
 from app.card import Card
 from app.episode import Episode, MetaParams
+from app.programs.folder import ProgramFolder
+from app.programs.library import Library, ProgramFailed
+from app.programs.process import CannotCompile, has_compiler
 from app.training.portions import parts, threaded_size
-from app.training.step_program import CompiledStep, Program
-from app.training.step_spec import StepSpec, spec_of
-
-COMMAND = (sys.executable, "-c", "from app.training.step_child import main; main()")
-ROOT = Path(__file__).resolve().parent.parent.parent
-MAX_SECONDS = 900.0
-"""Longer than this no compiling takes: 20 s for a perceptron, a minute for conv4, on a busy core ten times that."""
+from app.training.step_child import compile_in_child
+from app.training.step_program import CompiledStep
+from app.training.step_spec import StepSpec, examples_of, spec_of
 
 
 class NotCompiled(Exception):
@@ -34,10 +25,10 @@ class Compiling:
     """One step on its way to being compiled."""
 
     def __init__(self, spec: StepSpec, folder: Path, threads: int) -> None:
-        self._spec, self._threads = spec, threads
-        self._library = folder / f"{spec.key()}.so"
-        self._reason, self._closed = "", False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._spec, self._folder, self._threads = spec, folder, threads
+        self._library: Path | None = None
+        self._reason = "its compiling failed"
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="step-compiler", daemon=True)
         self._thread.start()
 
@@ -46,71 +37,36 @@ class Compiling:
         self._thread.join(timeout_seconds)
         if self._thread.is_alive():
             return None
-        if self._reason:
+        if self._library is None:
             raise NotCompiled(self._reason)
         try:
-            return CompiledStep(self._spec, Program(self._library, self._threads), self._threads)
-        except OSError as error:
+            program = Library(self._library, len(examples_of(self._spec)), calls_at_once=self._threads)
+        except ProgramFailed as error:
             raise NotCompiled(str(error)) from error
+        return CompiledStep(self._spec, program, self._threads)
 
     def close(self) -> None:
         """End the child, if it lives."""
-        self._closed = True
-        self._kill()
+        self._closing.set()
         self._thread.join()
 
-    def _kill(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-
     def _work(self) -> None:
-        if self._library.is_file():
-            return
         try:
-            self._reason = self._compile() if compiler_found() else "no C++ compiler was found (g++, or what CXX names)"
-        except (OSError, subprocess.SubprocessError) as error:
-            self._reason = f"{type(error).__name__}: {error}"
+            self._library = self._found_or_made()
+        except (CannotCompile, OSError) as error:
+            self._reason = str(error)
 
-    def _compile(self) -> str:
-        """Run the child, and return why there is no library; an empty string when there is one."""
-        self._library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._library.parent, prefix="compiling-") as folder:
-            made = Path(folder) / "step.so"
-            environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCHINDUCTOR_CACHE_DIR": folder}
-            self._process = subprocess.Popen(
-                COMMAND,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment,
-                cwd=ROOT,
-                process_group=0,  # ended together with its C++ compiler
-            )
-            reason = self._told(self._process, {"spec": self._spec.model_dump_json(), "library": str(made)})
-            if not reason and made.is_file():
-                made.replace(self._library)
-            elif not reason:
-                reason = f"the compiling process ended with status {self._process.returncode}"
-        return reason
-
-    def _told(self, process: subprocess.Popen[bytes], asked: dict[str, str]) -> str:
-        """Return the child's last words; its input stays open meanwhile."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        ender = threading.Timer(MAX_SECONDS, self._kill)
-        ender.daemon = True
-        ender.start()
-        if self._closed:
-            self._kill()
-        try:
-            process.stdin.write(json.dumps(asked).encode() + b"\n")
-            process.stdin.flush()
-            return process.stdout.read().decode(errors="replace")
-        finally:
-            ender.cancel()
-            process.stdin.close()
-            process.stdout.close()
-            process.wait()
+    def _found_or_made(self) -> Path:
+        folder, key = ProgramFolder(self._folder), self._spec.key()
+        library = folder.find(key)
+        if library is None:
+            if not has_compiler():
+                raise CannotCompile("no C++ compiler was found (g++, or what CXX names)")
+            folder.fill(key, self._spec.model_dump_json().encode(), compile_in_child, self._closing.is_set)
+            library = folder.find(key)
+        if library is None:
+            raise CannotCompile("what was compiled is gone again")
+        return library
 
 
 class StepCompiler:
@@ -127,8 +83,3 @@ class StepCompiler:
         size = threaded_size(episodes, sum(leaf.numel() for leaf in meta.trained.values()), threads)
         part = next(parts(episodes, size))
         return Compiling(spec_of(self._card, meta, part, steps), self._folder, threads)
-
-
-def compiler_found() -> bool:
-    """Tell whether this machine has the C++ compiler that programs are made by."""
-    return shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")) is not None

@@ -1,7 +1,6 @@
-"""A meta-step as a graph, and that graph as a shared library."""
+"""A meta-step as a graph, and how it is compiled."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,17 +9,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 BATCHED, TRANSPOSE = torch.ops.aten.bmm.default, torch.ops.aten.transpose.int
 SETTINGS = {
-    "compile_threads": 1,
-    "cpp.threads": 1,  # threads share the tasks, see `step_program`
-    "fx_graph_cache": False,  # the caches of the compiler hold pickles: none is written and none is read
-    "fx_graph_remote_cache": False,
     # Channels last made forward convolutions 15% faster and the whole step of conv4 70% slower.
     "layout_optimization": False,
 }
-
-
-class NotCompilable(Exception):
-    """A step that needs more than the library itself can hold, with the reason."""
 
 
 def graph_of(function: Callable[..., list[Tensor]], inputs: Sequence[Tensor]) -> GraphModule:
@@ -30,17 +21,6 @@ def graph_of(function: Callable[..., list[Tensor]], inputs: Sequence[Tensor]) ->
     for node in graph.graph.nodes:
         node.meta.clear()  # its tensors are of a mode that the compiler does not know
     return graph
-
-
-def compile_graph(graph: GraphModule, inputs: Sequence[Tensor], library: Path) -> None:
-    """Write a graph as a shared library; raises whatever the compiler raises, NotCompilable for foreign kernels."""
-    from torch._inductor import aot_compile, config
-
-    with torch.no_grad(), config.patch(SETTINGS):
-        aot_compile(graph, tuple(inputs), options={"aot_inductor.output_path": str(library)})
-    foreign = [path for path in library.parent.glob("*.json") if b'"nodes":' in path.read_bytes()]
-    if foreign:
-        raise NotCompilable("some of its operators have no form that a library can call")
 
 
 def _turn_products(graph: GraphModule) -> None:

@@ -1,10 +1,6 @@
 """What a compiled meta-step computes: the meta-gradient of one part of a meta-batch, of tasks of one shape."""
 
-import hashlib
-import platform
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -13,25 +9,14 @@ from torch import Tensor
 from app.card import Card
 from app.episode import Episode, MetaParams, Query, Support, Tree
 from app.learners.learner import Learner
+from app.programs.architecture import architecture_card
+from app.programs.surroundings import key_of
+from app.programs.tensor_kind import TensorKind, kinds_of
 from app.training.meta_step import part_gradient
 
 META_LOSS = "meta_loss"
-APP = Path(__file__).resolve().parent.parent
-SOURCES = ("card.py", "episode.py", "trees.py", "learners/*.py", "networks/*.py", "training/meta_step.py")
-STEP_SOURCES = ("training/step_*.py",)
-"""Beneath `APP`, what a program's numbers depend on."""
-
-
-class TensorKind(NamedTuple):
-    """A tensor without its numbers."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    def empty(self) -> Tensor:
-        """Return a tensor of zeros of this kind."""
-        return torch.zeros(self.shape, dtype=getattr(torch, self.dtype))
+SOURCES = ("training/meta_step.py", "training/step_*.py")
+"""What the numbers of these programs depend on, beside `surroundings.SOURCES`."""
 
 
 class StepSpec(BaseModel):
@@ -46,17 +31,19 @@ class StepSpec(BaseModel):
     steps: int
 
     def key(self) -> str:
-        """Return what a program is stored under: another machine, torch or source of ours has other programs."""
-        return hashlib.sha256(f"{self.model_dump_json()}{_surroundings()}".encode()).hexdigest()
+        """Return what a program is stored under, see `key_of`."""
+        return key_of(self.model_dump_json(), *SOURCES)
 
 
 def spec_of(card: Card, meta: MetaParams, episodes: Episode, steps: int) -> StepSpec:
     """Return the specification of a part's step; what cards of one architecture differ in is left out."""
-    forgotten: dict[str, Any] = {"name": "any", "familiarity": (), "provenance": {}, "metrics": {}, "max_steps": None}
-    kept = card.model_copy(update={**forgotten, "default_steps": None})
     numbered = {str(i): tensor for i, tensor in enumerate(tensors_of(episodes))}
     return StepSpec(
-        card=kept, trained=_kinds(meta.trained), fixed=_kinds(meta.fixed), episode=_kinds(numbered), steps=steps
+        card=architecture_card(card),
+        trained=kinds_of(meta.trained),
+        fixed=kinds_of(meta.fixed),
+        episode=kinds_of(numbered),
+        steps=steps,
     )
 
 
@@ -97,20 +84,3 @@ def function_of(spec: StepSpec, learner: Learner) -> Callable[..., list[Tensor]]
         return [*gradient.values(), metrics[META_LOSS]]
 
     return function
-
-
-def _kinds(tree: Tree) -> tuple[TensorKind, ...]:
-    return tuple(
-        TensorKind(name, str(leaf.dtype).removeprefix("torch."), tuple(leaf.shape)) for name, leaf in tree.items()
-    )
-
-
-def _surroundings() -> str:
-    """Return what code for this processor and this torch depends on, beside the specification."""
-    about_cpu = Path("/proc/cpuinfo")
-    lines = about_cpu.read_text().splitlines() if about_cpu.exists() else []
-    processor = sorted({line for line in lines if line.startswith(("flags", "model name", "Features"))})
-    sources = [path.read_bytes() for pattern in (*SOURCES, *STEP_SOURCES) for path in sorted(APP.glob(pattern))]
-    capability = torch.backends.cpu.get_cpu_capability()
-    told = [torch.__version__, capability, platform.machine(), *processor]
-    return hashlib.sha256("\n".join(told).encode() + b"".join(sources)).hexdigest()

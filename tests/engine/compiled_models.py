@@ -7,11 +7,11 @@ import torch
 from app.card import ANY_WAYS, Card, InputCard, OutputCard
 from app.engine.buckets import shapes_of
 from app.engine.compiled import CompiledPaths
-from app.engine.compiled_folder import ProgramFolder
 from app.engine.compiled_spec import Sizes, Spec, architecture_of, kinds_of_layout, layout_of
 from app.engine.executor import AdaptWork
 from app.episode import Support
 from app.learners.model import Model, learner_of
+from app.programs.folder import ProgramFolder
 
 STEPS = 2
 ROWS, CLASSES = 6, 3

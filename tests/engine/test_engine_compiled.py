@@ -15,13 +15,15 @@ import torch
 from app.engine import executor
 from app.engine.compiled import CompiledPaths
 from app.engine.compiled_check import loaded
-from app.engine.compiled_folder import ProgramFolder
-from app.engine.compiled_process import compile_in_child, has_compiler
+from app.engine.compiled_child import compile_in_child
 from app.engine.engine import Engine
 from app.engine.estimate import estimate_many
 from app.engine.executor import Adapted
 from app.episode import Support
 from app.learners.model import Model
+from app.programs.folder import ProgramFolder
+from app.programs.library import Library, ProgramFailed
+from app.programs.process import has_compiler
 from innerloop.errors import Diverged
 from tests.engine.compiled_models import ROWS, STEPS, load, model_of, paths_over, spec_of, works_of
 from tests.engine.one_task import CPU
@@ -157,6 +159,8 @@ def test_a_program_refuses_tensors_of_other_shapes(folder: ProgramFolder) -> Non
         program = loaded(path, spec_of(model, "adapt"))
         with pytest.raises(ValueError, match="input 0 is"):
             program([torch.zeros(1)] * 4, [torch.zeros(1)] * 5)
+        with pytest.raises(ProgramFailed, match="another program"):
+            Library(path, 3)
 
 
 def test_sizes_without_a_program_are_served_eagerly(paths: CompiledPaths) -> None:

@@ -1,26 +1,19 @@
 """Programs made in the background: who asks, who waits, who is refused, and what is left at the end."""
 
-import os
-import stat
-import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from app.engine import executor
 from app.engine.compiled import CompiledPaths
-from app.engine.compiled_child import compile_to
-from app.engine.compiled_folder import ProgramFolder
-from app.engine.compiled_process import CannotCompile, Compile, compile_in_child, has_compiler
+from app.engine.compiled_child import compile_in_child, compile_to
 from app.engine.executor import Adapted
+from app.programs.folder import ProgramFolder
+from app.programs.process import CannotCompile, Compile, GivesUp, has_compiler
 from tests.engine.compiled_models import model_of, paths_over, spec_of, works_of
 from tests.engine.one_task import CPU
-
-GivesUp = Callable[[], bool]
 
 
 @pytest.fixture
@@ -132,24 +125,6 @@ def test_without_a_compiler_nothing_is_asked_for(
     assert files(tmp_path / "compiled") == []
 
 
-def test_nothing_of_a_child_that_is_given_up_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    children: list[subprocess.Popen[bytes]] = []
-
-    class Remembered(subprocess.Popen[bytes]):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            children.append(self)
-
-    monkeypatch.setattr(subprocess, "Popen", Remembered)
-    spec = spec_of(model_of("maml of numbers"), "adapt").model_dump_json().encode()
-    with pytest.raises(CannotCompile, match="shutting down"):
-        compile_in_child(spec, tmp_path / "program.so", lambda: True)
-    (child,) = children
-    assert child.returncode is not None
-    with pytest.raises(ProcessLookupError):
-        os.killpg(child.pid, 0)
-
-
 def test_a_child_tells_why_it_cannot(tmp_path: Path) -> None:
     with pytest.raises(CannotCompile, match="ValidationError"):
         compile_in_child(b'{"of": "another release"}', tmp_path / "program.so", lambda: False)
@@ -166,56 +141,3 @@ def test_a_child_without_a_compiler_tells_so(monkeypatch: pytest.MonkeyPatch, tm
 def test_a_specification_is_checked_before_anything_is_computed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="architecture"):
         compile_to("{}", tmp_path / "program.so")
-
-
-def test_the_folder_is_its_owners_alone(tmp_path: Path) -> None:
-    ProgramFolder(tmp_path / "data" / "compiled")
-    assert stat.S_IMODE((tmp_path / "data" / "compiled").stat().st_mode) == 0o700
-    (tmp_path / "open").mkdir()
-    (tmp_path / "open").chmod(0o777)
-    with pytest.raises(PermissionError, match="can be written by others"):
-        ProgramFolder(tmp_path / "open")
-
-
-def put(folder: ProgramFolder, key: str, content: bytes = b"machine code") -> Path:
-    with folder.workspace(lambda: False) as work:
-        assert work is not None
-        (work / "program.so").write_bytes(content)
-        return folder.put(key, work / "program.so", b'{"spec": 1}')
-
-
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:10], lambda b: b"", lambda b: b[:3] + b"?" + b[4:]])
-def test_a_file_that_is_not_whole_is_none(folder: ProgramFolder, damage: Callable[[bytes], bytes]) -> None:
-    path = put(folder, "a")
-    assert folder.find("a") == path
-    path.write_bytes(damage(path.read_bytes()))
-    assert folder.find("a") is None
-    assert not path.exists()
-    assert folder.find("b") is None
-
-
-def test_specifications_are_read_off_the_files(folder: ProgramFolder, tmp_path: Path) -> None:
-    put(folder, "a")
-    (tmp_path / "compiled" / "b.so").write_bytes(b"short")
-    assert folder.specs() == {"a": b'{"spec": 1}'}
-
-
-@pytest.mark.parametrize("bounds", [{"most_programs": 3}, {"most_bytes": 3_500}])
-def test_the_programs_used_longest_ago_make_room(tmp_path: Path, bounds: dict[str, int]) -> None:
-    folder = ProgramFolder(tmp_path / "compiled", **bounds)
-    for age, key in enumerate("abc"):
-        os.utime(put(folder, key, b"x" * 1_000), (1_000 + age, 1_000 + age))
-    assert folder.find("a") is not None  # used now
-    put(folder, "d", b"x" * 1_000)
-    assert sorted(folder.specs()) == ["a", "c", "d"]
-
-
-def test_one_process_at_a_time_compiles_and_clears_what_dead_ones_left(folder: ProgramFolder, tmp_path: Path) -> None:
-    (tmp_path / "compiled" / "work-dead").mkdir()
-    (tmp_path / "compiled" / "work-dead" / "program.so").write_bytes(b"half")
-    other = ProgramFolder(tmp_path / "compiled")
-    with folder.workspace(lambda: False) as work, other.workspace(lambda: True) as none:
-        assert work is not None
-        assert none is None
-        assert files(tmp_path / "compiled") == ["lock", work.name]
-    assert files(tmp_path / "compiled") == ["lock"]

@@ -16,8 +16,8 @@ import torch
 from app.jobs.frames import LENGTHS, Frame, write_frame
 from app.jobs.model_files import ModelFiles, model_of
 from app.jobs.process import COMMAND, Child, ChildDied
+from app.programs.process import has_compiler
 from app.training.state import state_of
-from app.training.step_compiler import compiler_found
 from app.trees import from_bytes, to_bytes
 from innerloop.wire import Limits
 
@@ -142,7 +142,7 @@ def test_job_stopped_while_its_step_is_compiled_ends_with_the_weights_of_one_tha
         frames = said(running, "progress")
         running.send(Frame("stop", {}))
         frames += said(running, "stopped", "finished")
-    if compiler_found():
+    if has_compiler():
         assert frames[-1].kind == "stopped"
         assert frames[-2].head["iteration"] <= 3, "it waits at the fourth, and stops all the same"
     start = of_kind(frames, "checkpoint")[-1].payload
@@ -152,7 +152,7 @@ def test_job_stopped_while_its_step_is_compiled_ends_with_the_weights_of_one_tha
         undisturbed = said(running, "finished", "failed")[-1]
     assert resumed.payload == undisturbed.payload
     steps = [frame.head["card"]["provenance"].get("compiled_steps", 0) for frame in (resumed, undisturbed)]
-    assert steps == ([57, 57] if compiler_found() else [0, 0])
+    assert steps == ([57, 57] if has_compiler() else [0, 0])
 
 
 def test_checkpoint_of_the_last_iteration_is_only_to_be_finished(finished: tuple[Child, list[Frame]]) -> None:
