@@ -5,11 +5,13 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import structlog
 import torch
 from anyio import to_thread
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from app.api.context import Context, limits_of, now
 from app.api.hot_routes import HotRoutes
@@ -38,7 +40,8 @@ log = structlog.get_logger()
 
 def create_app(context: Context) -> FastAPI:
     """Return the service over a context that `make_context` made; it is closed with the app's lifespan."""
-    app = FastAPI(
+    app = _App(
+        context,
         title="innerloop",
         version=__version__,
         summary="Few-shot adaptation over HTTP: send a support set, get a model of your own.",
@@ -46,13 +49,23 @@ def create_app(context: Context) -> FastAPI:
         redirect_slashes=False,  # its redirect would lead to whatever host the caller named
     )
     app.state.context = context
-    app.add_middleware(HotRoutes, endpoints=HOT_ENDPOINTS)
-    app.add_middleware(RequestIdMiddleware)
     install_problem_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
     install_openapi(app)
     return app
+
+
+class _App(FastAPI):
+    """The framework's application with what surrounds every request around all of it."""
+
+    def __init__(self, context: Context, **options: Any) -> None:
+        super().__init__(**options)
+        self._surrounded = RequestIdMiddleware(HotRoutes(super().__call__, context, HOT_ENDPOINTS))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await self._surrounded(scope, receive, send)
 
 
 @asynccontextmanager
@@ -99,7 +112,7 @@ def make_context(settings: Settings) -> Context:
         limits_of(settings),
         store,
         engine,
-        reading=Stage("reading", settings.max_queue_depth),
+        reading=Stage("reading", settings.max_queue_depth, engine.worker),
         writing=Stage("writing", settings.max_queue_depth),
         worker=make_worker(settings, store) if settings.job_worker else None,
     )

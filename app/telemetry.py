@@ -1,9 +1,12 @@
 """Names of log fields, the shape of log lines, and the id of a request."""
 
+import asyncio
+import atexit
 import itertools
 import logging
 import secrets
 import sys
+import threading
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal
@@ -29,7 +32,7 @@ def configure_logging(log_format: Literal["text", "json"], level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: _LINES,
         # Assembled anew, a logger costs more than its line, and there is a line a request.
         cache_logger_on_first_use=True,
     )
@@ -56,6 +59,52 @@ def _unchanged(logger: Any, method: str, event: Any) -> Any:
 @cache
 def _process_id() -> str:
     return secrets.token_hex(10)
+
+
+class _Lines:
+    """Writes lines to standard error; those that one turn of an event loop makes, together.
+
+    Each write lets go of the interpreter, and a busy event loop then waits for it longer than the line took.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.RLock()
+        self._waiting: list[str] = []
+
+    def msg(self, line: str) -> None:
+        """Write a line, at once where no event loop runs."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        with self._guard:
+            self._waiting.append(line)
+            is_first = len(self._waiting) == 1
+        if loop is None:
+            self.write()
+        elif is_first:
+            loop.call_soon(self.write)
+
+    debug = info = msg
+
+    def now(self, line: str) -> None:
+        """Write a line at once, and all that wait before it."""
+        with self._guard:
+            self._waiting.append(line)
+        self.write()
+
+    warning = warn = error = exception = critical = fatal = now
+
+    def write(self) -> None:
+        """Write what waits."""
+        with self._guard:
+            lines, self._waiting = self._waiting, []
+            if lines:
+                print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+_LINES = _Lines()
+atexit.register(_LINES.write)
 
 
 class _PlainRenderer:

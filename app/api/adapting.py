@@ -11,12 +11,13 @@ from app.api.context import Context, now
 from app.api.outcome import Caller, Outcome
 from app.api.preparing import AdaptCall, Prepared, ReadAdapt, prepare_many
 from app.api.task_params import params_of
-from app.engine.batcher import Timed
+from app.api.turns import Turn
+from app.engine.batcher import Onward, Timed
 from app.engine.engine import AdaptedTask, TaskKey
 from app.engine.estimate import Estimate
 from app.engine.packed import Packed
 from app.store import KEEP, Addition, IdempotentAnswer, Keep, NewAnswer, NewRevision, Revision
-from innerloop.errors import RevisionConflict, RevisionNotFound, TaskNotFound
+from innerloop.errors import InnerloopError, RevisionConflict, RevisionNotFound, TaskNotFound
 from innerloop.wire import AdaptRequest
 
 AnswerOf = Callable[[Revision], dict[str, Any]]
@@ -29,47 +30,97 @@ ESTIMATE = "estimate"
 
 async def adapt_task(context: Context, caller: Caller, read: ReadAdapt, *, is_large: bool) -> Outcome:
     """Adapt, store and answer; calls for one task run one after the other. `read` parses the body."""
-    call = AdaptCall(context, caller, read)
-    prepared: Prepared = await context.reading.run(prepare_many, call, is_large=is_large)
-    request = prepared.request
-    call = AdaptCall(context, caller, lambda: request)
-    async with context.task_locks.holding((caller.tenant, prepared.task_id), caller.deadline) as has_waited:
-        for attempt in range(1, MAX_TRIES + 1):
+    with context.turns.caller() as turn:
+        call, no_tries = AdaptCall(context, caller, read), 0
+        while True:
+            journey = _Journey(context, caller, turn)
             try:
-                if has_waited or attempt > 1:  # the task is another by now
-                    prepared = await context.reading.run(prepare_many, call, is_large=is_large)
-                if prepared.cached:
-                    return await _answer_again(context, caller, prepared)
-                return await _answer_anew(context, caller, prepared)
+                await context.reading.run(prepare_many, call, journey.read, caller.deadline, is_large=is_large)
+                prepared = journey.prepared
+                if journey.outcome is not None:
+                    return journey.outcome
+                if not journey.has_turn:  # an earlier call for this task runs; it leaves another task behind
+                    await turn.wait(journey.key, caller.deadline)
+                    call = _again(call, prepared)
+                    continue
+                return await _answer_again(context, caller, prepared)
             except (RevisionConflict, RevisionNotFound, TaskNotFound) as error:  # changed, pruned or deleted meanwhile
-                no_task_to_append_to = request.append and isinstance(error, TaskNotFound)
-                if attempt == MAX_TRIES or request.if_revision is not None or no_task_to_append_to:
+                no_tries += 1
+                if no_tries == MAX_TRIES or journey.is_final(error):
                     raise
-    raise AssertionError("the loop returns or raises")
+                call = _again(call, journey.prepared)
 
 
-async def _answer_anew(context: Context, caller: Caller, prepared: Prepared) -> Outcome:
-    request = prepared.request
-    done = await context.engine.adapt(
-        prepared.work, prepared.validation, caller.deadline, wants_estimate=request.estimate
-    )
-    adapted, judged, estimated = done.result
-    worth = worth_of(prepared, adapted.support_loss, judged, estimated)
-    made: dict[int, dict[str, Any]] = {}
+def _again(call: AdaptCall, prepared: Prepared) -> AdaptCall:
+    """Return a call whose body is parsed already."""
+    return call._replace(read=lambda: prepared.request)
 
-    def answer_of(revision: Revision) -> dict[str, Any]:
-        """Return the answer, the very same one to the store (for the idempotency key) and to the caller."""
-        known = made.get(revision.revision)
-        if known is None:
-            known = made[revision.revision] = answer_json(
-                revision, worth, caller, cached=False, queue_ms=done.queue_ms, compute_ms=done.compute_ms
-            )
-        return known
 
-    new = _New(context, _addition(caller, prepared, done.result, answer_of))
-    revision: Revision = await context.writing.run(_store_many, new)
-    context.engine.keep_task_params(TaskKey(caller.tenant, prepared.task_id, revision.revision), adapted.params)
-    return Outcome(201, answer_of(revision))
+class _Journey:
+    """One try of a request, from the stage where it is read to that where it is stored, in their threads."""
+
+    def __init__(self, context: Context, caller: Caller, turn: Turn) -> None:
+        self._context, self._caller, self._turn = context, caller, turn
+        self._prepared: Prepared | None = None
+        self.has_turn = False
+        self.outcome: Outcome | None = None
+
+    @property
+    def prepared(self) -> Prepared:
+        """The request held against the store."""
+        assert self._prepared is not None
+        return self._prepared
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What calls for the same task have in common."""
+        return self._caller.tenant, self.prepared.task_id
+
+    def is_final(self, error: InnerloopError) -> bool:
+        """Tell whether trying again would be of no use, or not what was asked for."""
+        if self._prepared is None:
+            return True
+        request = self._prepared.request
+        return request.if_revision is not None or (request.append and isinstance(error, TaskNotFound))
+
+    def read(self, timed: Timed[Prepared]) -> Onward | None:
+        """Send the request to the device, unless there is nothing to compute or it is another call's turn."""
+        self._prepared = prepared = timed.result
+        # Nobody else knows an id that was made here.
+        self.has_turn = prepared.request.task_id is None or self._turn.take(self.key)
+        if prepared.cached or not self.has_turn:
+            return None
+        return self._context.engine.adapting(
+            prepared.work,
+            prepared.validation,
+            self._caller.deadline,
+            self._computed,
+            wants_estimate=prepared.request.estimate,
+        )
+
+    def _computed(self, done: Timed[AdaptedTask]) -> Onward:
+        """Send what was adapted to be stored."""
+        context, caller, prepared = self._context, self._caller, self.prepared
+        adapted, judged, estimated = done.result
+        worth = worth_of(prepared, adapted.support_loss, judged, estimated)
+        made: dict[int, dict[str, Any]] = {}
+
+        def answer_of(revision: Revision) -> dict[str, Any]:
+            """Return the answer, the very same one to the store (for the idempotency key) and to the caller."""
+            known = made.get(revision.revision)
+            if known is None:
+                known = made[revision.revision] = answer_json(
+                    revision, worth, caller, cached=False, queue_ms=done.queue_ms, compute_ms=done.compute_ms
+                )
+            return known
+
+        def stored(timed: Timed[Revision]) -> None:
+            revision = timed.result
+            context.engine.keep_task_params(TaskKey(*self.key, revision.revision), adapted.params)
+            self.outcome = Outcome(201, answer_of(revision))
+
+        new = _New(context, _addition(caller, prepared, done.result, answer_of))
+        return context.writing.onward(_store_many, new, stored)
 
 
 class _New(NamedTuple):

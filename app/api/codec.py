@@ -95,11 +95,15 @@ def support_rows(rows: SupportRows, schema: Schema, before: LabelledRows | None 
 
 def as_support(rows: LabelledRows, card: Card) -> Support:
     """Return rows as a task's support; classes that it lacks are masked."""
-    row_mask = torch.ones(len(rows.inputs), dtype=torch.bool)
-    if rows.classes is None:
-        return Support(rows.inputs, rows.targets, row_mask, torch.zeros(0, dtype=torch.bool))
-    class_mask = torch.arange(card.num_classes(len(rows.classes))) < len(rows.classes)
-    return Support(rows.inputs, rows.targets, row_mask, class_mask)
+    num_rows, num_classes = len(rows.inputs), len(rows.classes or ())
+    class_mask = _mask(num_classes, card.num_classes(num_classes) if num_classes else 0)
+    return Support(rows.inputs, rows.targets, _mask(num_rows, num_rows), class_mask)
+
+
+@lru_cache(1024)
+def _mask(num_true: int, length: int) -> Tensor:
+    """Return [length] bool, whose first so many are true; shared, as nothing writes into a support."""
+    return torch.arange(length) < num_true
 
 
 def validation_query(rows: ValidationRows, schema: Schema, classes: Classes | None) -> Query:

@@ -1,7 +1,5 @@
 """What every route works with, made once by the composition root."""
 
-import asyncio
-import time
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,11 +9,11 @@ from fastapi import Depends, Request
 
 from app.api.inference_protocol.statistics import Statistics
 from app.api.stages import Stage
+from app.api.turns import Turns
 from app.engine.engine import Engine
 from app.jobs.worker import JobWorker
 from app.settings import Settings
 from app.store import Store
-from innerloop.errors import DeadlineExceeded
 from innerloop.wire import Limits
 
 DEFAULT_TENANT = "default"
@@ -36,75 +34,12 @@ class Context:
     """Revisions are stored here, those that wait in one transaction."""
     worker: JobWorker | None = None
     """Works on jobs in this process; None where `python -m app worker` does."""
-    task_locks: "KeyedLocks" = field(default_factory=lambda: KeyedLocks())
+    turns: Turns = field(default_factory=Turns)
+    """Of adapting a task: (tenant, task id)."""
     statistics: Statistics = field(default_factory=Statistics)
     answering: set[Hashable] = field(default_factory=set)
     """(tenant, route, idempotency key) of requests under way."""
     draining: bool = False
-
-
-class KeyedLocks:
-    """A lock for each key, there only while somebody holds it or waits for it; for one event loop."""
-
-    def __init__(self) -> None:
-        self._locks: dict[Hashable, _Shared] = {}
-
-    def holding(self, key: Hashable, deadline: float | None) -> "Holding":
-        """Let one holder of `key` in at a time, and tell it whether it had to wait.
-
-        DeadlineExceeded at `deadline`, a moment of time.monotonic().
-        """
-        return Holding(self._locks, key, deadline)
-
-
-class _Shared:
-    """A lock and how many hold it or wait for it."""
-
-    __slots__ = ("lock", "users")
-
-    def __init__(self) -> None:
-        self.lock, self.users = asyncio.Lock(), 0
-
-
-class Holding:
-    """The time for which a key is held; a class, since a generator would cost more than the lock."""
-
-    __slots__ = ("_deadline", "_key", "_locks", "_shared")
-
-    def __init__(self, locks: dict[Hashable, _Shared], key: Hashable, deadline: float | None) -> None:
-        self._locks, self._key, self._deadline = locks, key, deadline
-
-    async def __aenter__(self) -> bool:
-        """Wait for the key."""
-        self._shared = shared = self._locks.setdefault(self._key, _Shared())
-        shared.users += 1
-        if shared.users == 1:
-            await shared.lock.acquire()  # at once
-            return False
-        try:
-            await _acquired(shared.lock, self._deadline)
-        except BaseException:
-            self._leave()
-            raise
-        return True
-
-    async def __aexit__(self, *error: object) -> None:
-        """Let the next one in."""
-        self._shared.lock.release()
-        self._leave()
-
-    def _leave(self) -> None:
-        self._shared.users -= 1
-        if not self._shared.users:
-            del self._locks[self._key]
-
-
-async def _acquired(lock: asyncio.Lock, deadline: float | None) -> None:
-    try:
-        async with asyncio.timeout(None if deadline is None else deadline - time.monotonic()):
-            await lock.acquire()
-    except TimeoutError as error:
-        raise DeadlineExceeded("X-Request-Timeout-Ms passed while an earlier call for this task ran") from error
 
 
 def limits_of(settings: Settings) -> Limits:

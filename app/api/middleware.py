@@ -4,7 +4,6 @@ import re
 import time
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,6 +12,7 @@ from app.telemetry import REQUEST_ID, new_request_id
 from innerloop.errors import InternalError
 
 REQUEST_ID_HEADER = "X-Request-ID"
+_NAME_IN, _NAME_OUT = REQUEST_ID_HEADER.lower().encode(), REQUEST_ID_HEADER.encode()
 USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 """An id of the caller's that is safe in headers and log lines; any other is replaced by one of ours."""
 
@@ -33,8 +33,7 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-        request_id = given if USABLE_ID.fullmatch(given) else new_request_id()
+        request_id = _given_id(scope) or new_request_id()
         scope.setdefault("state", {})[REQUEST_ID] = request_id
         status, start = 0, time.monotonic()
 
@@ -42,7 +41,7 @@ class RequestIdMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                message["headers"] = [*message.get("headers", ()), (_NAME_OUT, request_id.encode())]
             await send(message)
 
         try:
@@ -64,3 +63,12 @@ class RequestIdMiddleware:
                 milliseconds=milliseconds,
                 request_id=request_id,
             )
+
+
+def _given_id(scope: Scope) -> str | None:
+    """Return the caller's own id, where it is usable."""
+    for name, value in scope["headers"]:
+        if name == _NAME_IN:
+            given: str = value.decode("latin-1")
+            return given if USABLE_ID.fullmatch(given) else None
+    return None

@@ -21,7 +21,7 @@ from app.api.codec import answer_rows, as_support, query_inputs, support_rows
 from app.api.context import Context, now
 from app.api.stages import TooSlow, attempted
 from app.api.task_params import params_of
-from app.engine.batcher import Timed
+from app.engine.batcher import Onward, Timed
 from app.engine.engine import TaskKey
 from app.engine.executor import AdaptWork
 from app.engine.packed import Packed
@@ -77,20 +77,33 @@ async def predict(
 ) -> Predicted:
     """Return what a task makes of rows; `read` parses the body, `deadline` is a moment of time.monotonic()."""
     call = PredictCall(context, tenant, read, deadline)
-    prepared: Prepared = await context.reading.run(prepare_many, call, is_large=is_large)
-    done = await _outputs(context, prepared, deadline)
-    chosen = prepared.chosen
-    return Predicted(
-        prepared.task_id,
-        prepared.revision,
-        chosen.name,
-        chosen.version,
-        prepared.classes,
-        done.result.numpy(),
-        prepared.abstain_below,
-        done.queue_ms,
-        done.compute_ms,
+    predicted: Predicted = await context.reading.run(
+        prepare_many, call, lambda read: _way(call, read.result), deadline, is_large=is_large
     )
+    return predicted
+
+
+def _way(call: PredictCall, prepared: Prepared) -> Onward:
+    """Return the way of a request that was read, to what its caller is told."""
+    engine, chosen = call.context.engine, prepared.chosen
+
+    def told(done: Timed[Tensor]) -> Predicted:
+        return Predicted(
+            prepared.task_id,
+            prepared.revision,
+            chosen.name,
+            chosen.version,
+            prepared.classes,
+            done.result.numpy(),
+            prepared.abstain_below,
+            done.queue_ms,
+            done.compute_ms,
+        )
+
+    if prepared.work is not None:
+        return engine.adapting_to_predict(prepared.work, prepared.inputs, call.deadline, told)
+    assert prepared.params is not None
+    return engine.predicting(chosen.model, prepared.params, prepared.inputs, call.deadline, told)
 
 
 def answer_of(predicted: Predicted, started: float) -> dict[str, Any]:
@@ -214,10 +227,3 @@ def _abstain_below(request: PredictRequest, chosen: ChosenModel) -> float:
             f"{chosen.schema.model} answers numbers, which have no probabilities; leave abstain_below out"
         )
     return request.abstain_below or 0.0
-
-
-async def _outputs(context: Context, prepared: Prepared, deadline: float | None) -> Timed[Tensor]:
-    if prepared.work is not None:
-        return await context.engine.adapt_and_predict(prepared.work, prepared.inputs, deadline)
-    assert prepared.params is not None
-    return await context.engine.predict(prepared.chosen.model, prepared.params, prepared.inputs, deadline)

@@ -1,6 +1,5 @@
 """`POST /adapt` up to the device: requests held against the store, the models' cards and the limits. Blocks."""
 
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from app.api.choices import (
 )
 from app.api.codec import LabelledRows, as_support, stored_rows, support_rows, validation_query
 from app.api.context import Context, now
+from app.api.new_ids import new_task_id
 from app.api.outcome import Caller
 from app.api.stages import TooSlow, attempted
 from app.engine.executor import AdaptWork
@@ -99,7 +99,7 @@ def _prepared(
     call: AdaptCall, request: AdaptRequest, found: Revision | Exception | None, active: ActiveVersions, quick: bool
 ) -> Prepared:
     context, caller, _ = call
-    task_id = request.task_id or uuid.uuid4().hex
+    task_id = request.task_id or new_task_id()
     latest = _latest(request, task_id, found)
     reference = _reference(context, request, latest)
     if request.append and latest and reference.partition("@")[0] != latest.model:

@@ -1,11 +1,12 @@
 """The stages that requests pass together: whoever waits for one goes with the others, one thread a stage."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from anyio import to_thread
 
-from app.engine.batcher import Batcher
+from app.engine.batcher import Batcher, Onward, Then, Timed, Worker, follow
 
 Result = TypeVar("Result")
 
@@ -25,22 +26,34 @@ RunMany = Callable[[Sequence[Any], bool], Sequence[Any]]
 class Stage:
     """Runs pieces of one kind together; what takes long runs beside it."""
 
-    def __init__(self, name: str, max_depth: int) -> None:
+    def __init__(self, name: str, max_depth: int, worker: Worker | None = None) -> None:
+        """`worker`: the thread, where it is shared with others."""
         self._batcher: Batcher[Any, Any] = Batcher(
-            name, _run_quickly, max_depth=max_depth, most=lambda bucket: MOST_TOGETHER
+            name, _run_quickly, max_depth=max_depth, most=lambda bucket: MOST_TOGETHER, worker=worker
         )
 
-    async def run(self, run_many: RunMany, item: Any, *, is_large: bool = False) -> Any:
-        """Return what `run_many` gives for `item`, or raise its error; `run_many` must be the same object each time."""
+    async def run(
+        self, run_many: RunMany, item: Any, then: Then, deadline: float | None = None, *, is_large: bool = False
+    ) -> Any:
+        """Return what `then` makes of what `run_many` gives for `item`, wherever it goes by it, or raise its error.
+
+        `run_many` must be the same object each time.
+        """
         if not is_large:
             try:
-                return (await self._batcher.run(run_many, item)).result
+                return await self._batcher.run(run_many, item, deadline, then)
             except TooSlow:
                 pass
+        began = time.monotonic()
         (outcome,) = await to_thread.run_sync(run_many, [item], False)
         if isinstance(outcome, Exception):
             raise outcome
-        return outcome
+        found = then(Timed(outcome, 0.0, (time.monotonic() - began) * 1e3))
+        return await follow(found) if isinstance(found, Onward) else found
+
+    def onward(self, run_many: RunMany, item: Any, then: Then) -> Onward:
+        """Return the way through this stage, for what must not be late any more."""
+        return Onward(self._batcher, run_many, item, None, then)
 
     def close(self) -> None:
         """Take no more and wait for what was taken; blocks."""

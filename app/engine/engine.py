@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.engine import executor
 from app.engine.batch_sizes import BatchSizes
-from app.engine.batcher import Batcher, Counters, Timed
+from app.engine.batcher import Batcher, Counters, Onward, Then, Timed, Worker, follow
 from app.engine.buckets import AdaptBucket, Alone, Shapes, adapt_bucket, made_up_support, predict_bucket, shapes_of
 from app.engine.cache import ByteCache
 from app.engine.compiled import CompiledPaths
@@ -84,12 +84,9 @@ class Engine:
         self._load_model = load_model
         self._compiled = compiled
         self._sizes = BatchSizes()
+        self.worker = Worker(str(device), prepare=lambda: torch.set_num_threads(compute_threads))
         self._batcher: Batcher[Any, Any] = Batcher(
-            str(device),
-            self._run,
-            max_depth=max_depth,
-            most=self._most,
-            prepare=lambda: torch.set_num_threads(compute_threads),
+            str(device), self._run, max_depth=max_depth, most=self._most, worker=self.worker
         )
         self._models: ByteCache[Model] = ByteCache(model_cache_bytes, _model_bytes)
         self._tasks: ByteCache[Packed] = ByteCache(cache_bytes, lambda task: task.num_bytes + ENTRY_BYTES)
@@ -173,8 +170,23 @@ class Engine:
 
         Errors as in the executor and the batcher.
         """
+        done: Timed[AdaptedTask] = await follow(
+            self.adapting(work, validation, deadline, wants_estimate=wants_estimate)
+        )
+        return done
+
+    def adapting(
+        self,
+        work: AdaptWork,
+        validation: Query | None,
+        deadline: float | None,
+        then: Then | None = None,
+        *,
+        wants_estimate: bool = False,
+    ) -> Onward:
+        """Return the way to what `adapt` returns; `then` is told it, in the device's thread."""
         bucket = self._adapt_bucket(work, wants_estimate=wants_estimate)
-        return await self._batcher.run(bucket, _Adapt(work, validation), deadline)
+        return Onward(self._batcher, bucket, _Adapt(work, validation), deadline, then)
 
     async def judge(
         self, work: AdaptWork, params: Packed, validation: Query, deadline: float | None
@@ -188,18 +200,38 @@ class Engine:
 
     async def predict(self, model: Model, params: Packed, inputs_Q: Tensor, deadline: float | None) -> Timed[Tensor]:
         """Return outputs, or probabilities, on the CPU."""
+        done: Timed[Tensor] = await follow(self.predicting(model, params, inputs_Q, deadline))
+        return done
+
+    def predicting(
+        self, model: Model, params: Packed, inputs_Q: Tensor, deadline: float | None, then: Then | None = None
+    ) -> Onward:
+        """Return the way to what `predict` returns; `then` is told it, in the device's thread."""
         bucket = predict_bucket(model, params.layout, len(inputs_Q))
-        return await self._batcher.run(bucket, _Predict(model, params, inputs_Q), deadline)
+        return Onward(self._batcher, bucket, _Predict(model, params, inputs_Q), deadline, then)
 
     async def adapt_and_predict(self, work: AdaptWork, inputs_Q: Tensor, deadline: float | None) -> Timed[Tensor]:
         """Return outputs, or probabilities, of a task that is not kept."""
-        done = await self.adapt(work, None, deadline)
-        predicted = await self.predict(work.model, done.result.adapted.params, inputs_Q, deadline)
-        return Timed(predicted.result, done.queue_ms + predicted.queue_ms, done.compute_ms + predicted.compute_ms)
+        done: Timed[Tensor] = await follow(self.adapting_to_predict(work, inputs_Q, deadline, lambda timed: timed))
+        return done
+
+    def adapting_to_predict(self, work: AdaptWork, inputs_Q: Tensor, deadline: float | None, then: Then) -> Onward:
+        """Return the way to what `adapt_and_predict` returns; `then` is told it, in the device's thread."""
+
+        def adapted(done: Timed[AdaptedTask]) -> Onward:
+            params, before_ms = done.result.adapted.params, done.compute_ms
+
+            def predicted(timed: Timed[Tensor]) -> Any:
+                return then(timed._replace(compute_ms=before_ms + timed.compute_ms))
+
+            return self.predicting(work.model, params, inputs_Q, deadline, predicted)
+
+        return self.adapting(work, None, deadline, adapted)
 
     def close(self) -> None:
         """Take no more work and wait for what was taken; blocks."""
         self._batcher.close()
+        self.worker.close()
         if self._compiled:
             self._compiled.close()
 
@@ -225,7 +257,8 @@ class Engine:
         return done.adapted.params
 
     async def _alone(self, work: Callable[[], Result], deadline: float | None) -> Timed[Result]:
-        return await self._batcher.run(Alone(next(self._numbers)), work, deadline)
+        done: Timed[Result] = await self._batcher.run(Alone(next(self._numbers)), work, deadline)
+        return done
 
     def _blocking(self, work: Callable[[], Result], deadline: float | None) -> Result:
         done: Result = self._batcher.run_blocking(Alone(next(self._numbers)), work, deadline).result
