@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from anyio import to_thread
@@ -10,7 +11,7 @@ from app.api.adapt_answers import answer_json, worth_of
 from app.api.context import Context, now
 from app.api.outcome import Caller, Outcome
 from app.api.preparing import AdaptCall, Prepared, ReadAdapt, prepare_many
-from app.api.task_params import params_of
+from app.api.task_params import params_again
 from app.api.turns import Turn
 from app.engine.batcher import Onward, Timed
 from app.engine.engine import AdaptedTask, TaskKey
@@ -41,19 +42,26 @@ async def adapt_task(context: Context, caller: Caller, read: ReadAdapt, *, is_la
                     return journey.outcome
                 if not journey.has_turn:  # an earlier call for this task runs; it leaves another task behind
                     await turn.wait(journey.key, caller.deadline)
-                    call = _again(call, prepared)
+                    call = call._replace(read=partial(_as_read, prepared.request))
                     continue
                 return await _answer_again(context, caller, prepared)
             except (RevisionConflict, RevisionNotFound, TaskNotFound) as error:  # changed, pruned or deleted meanwhile
+                if not turn.has_key:  # an earlier call for this task may run, and what it leaves is what counts
+                    request = await to_thread.run_sync(call.read)
+                    if request.task_id is None:
+                        raise
+                    await turn.wait((caller.tenant, request.task_id), caller.deadline)
+                    call = call._replace(read=partial(_as_read, request))
+                    continue
                 no_tries += 1
                 if no_tries == MAX_TRIES or journey.is_final(error):
                     raise
-                call = _again(call, journey.prepared)
+                call = call._replace(read=partial(_as_read, journey.prepared.request))
 
 
-def _again(call: AdaptCall, prepared: Prepared) -> AdaptCall:
-    """Return a call whose body is parsed already."""
-    return call._replace(read=lambda: prepared.request)
+def _as_read(request: AdaptRequest) -> AdaptRequest:
+    """Parse a body that is parsed already."""
+    return request
 
 
 class _Journey:
@@ -231,11 +239,7 @@ def _keep(
 
 
 def _params_of(context: Context, revision: Revision) -> Packed:
-    key = TaskKey(revision.tenant, revision.task_id, revision.revision)
-    (params,) = params_of(context, [key])
-    if isinstance(params, Exception):
-        raise params
-    return params
+    return params_again(context, TaskKey(revision.tenant, revision.task_id, revision.revision))
 
 
 def _new_answer(caller: Caller, answer_of: AnswerOf) -> NewAnswer[Revision] | None:

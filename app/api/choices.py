@@ -52,7 +52,8 @@ class ActiveVersions:
         if self._versions is None:
             self._versions = self._store.active_versions([*self._names])
         if name not in self._versions:
-            self._store.model_version(name)  # tells what there is
+            self._store.model_version(name)  # tells what there is, or there is one by now
+            self._versions |= self._store.active_versions([name])
         return self._versions[name]
 
 

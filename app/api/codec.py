@@ -149,7 +149,7 @@ def _labelled(inputs: Any, targets: Any, where: str, schema: Schema, known: Clas
         raise ShapeMismatch(f"{where}.inputs has {len(x)} rows and {where}.targets {len(targets)}; they must be equal")
     if schema.card.output.kind == "regression":
         return LabelledRows(x, _tensor(_regression_targets(targets, f"{where}.targets", schema)), None)
-    classes, indexes = _class_indexes(_class_names(targets), f"{where}.targets", known or [])
+    classes, indexes = _class_indexes(_class_names(targets, f"{where}.targets"), f"{where}.targets", known or [])
     return LabelledRows(x, torch.from_numpy(np.array(indexes, dtype=np.int64)), classes)
 
 
@@ -180,8 +180,10 @@ def _is_flat(targets: Any) -> bool:
     return bool(targets) and not isinstance(targets[0], list)
 
 
-def _class_names(targets: Any) -> list[Any]:
+def _class_names(targets: Any, where: str) -> list[Any]:
     """Return an array of whole numbers as the class names that they are."""
+    if isinstance(targets, np.ndarray) and targets.ndim != 1:
+        raise InvalidTargets(f"{where} has {targets.ndim} axes; class names are one a row")
     names: list[Any] = targets.tolist() if isinstance(targets, np.ndarray) else targets
     return names
 

@@ -41,6 +41,11 @@ class Context:
     """(tenant, route, idempotency key) of requests under way."""
     draining: bool = False
 
+    @property
+    def queue_depth(self) -> int:
+        """Requests that wait for the device or run on it, those that are still to be read included."""
+        return self.reading.depth + self.engine.queue_depth
+
 
 def limits_of(settings: Settings) -> Limits:
     """Return every cap of the settings as the wire shows it."""

@@ -100,10 +100,13 @@ def _way(call: PredictCall, prepared: Prepared) -> Onward:
             done.compute_ms,
         )
 
-    if prepared.work is not None:
-        return engine.adapting_to_predict(prepared.work, prepared.inputs, call.deadline, told)
-    assert prepared.params is not None
-    return engine.predicting(chosen.model, prepared.params, prepared.inputs, call.deadline, told)
+    if prepared.params is not None:
+        return engine.predicting(chosen.model, prepared.params, prepared.inputs, call.deadline, told)
+    assert prepared.work is not None
+    key = None
+    if prepared.task_id is not None and prepared.revision is not None:
+        key = TaskKey(call.tenant, prepared.task_id, prepared.revision)
+    return engine.adapting_to_predict(prepared.work, prepared.inputs, call.deadline, told, keep_as=key)
 
 
 def answer_of(predicted: Predicted, started: float) -> dict[str, Any]:
@@ -165,7 +168,7 @@ def _heads(calls: Sequence[PredictCall], requests: Sequence[PredictRequest | Exc
     return dict(zip(asked, calls[0].context.store.heads([*asked.values()], now=now()), strict=True))
 
 
-def _params(calls: Sequence[PredictCall], heads: Heads, quick: bool) -> "dict[int, Packed | Exception]":
+def _params(calls: Sequence[PredictCall], heads: Heads, quick: bool) -> "dict[int, Packed | AdaptWork | Exception]":
     """Return the parameters of the tasks; of one that was pruned meanwhile, whose latest is wanted, a later one's."""
     keys = {
         i: TaskKey(calls[i].tenant, head.task_id, head.revision)
@@ -181,7 +184,7 @@ def _by_task(
     call: PredictCall,
     request: PredictRequest,
     head: "Head | Exception",
-    params: "Packed | Exception",
+    params: "Packed | AdaptWork | Exception",
     quick: bool,
 ) -> Prepared:
     if isinstance(head, Exception):
@@ -198,7 +201,8 @@ def _by_task(
     chosen = loaded_model(call.context, head.model, head.model_version, call.deadline)
     abstain_below = _abstain_below(request, chosen)
     inputs = _inputs(request, chosen, quick)
-    return Prepared(chosen, head.task_id, head.revision, head.classes, inputs, params, None, abstain_below)
+    known, again = (None, params) if isinstance(params, AdaptWork) else (params, None)
+    return Prepared(chosen, head.task_id, head.revision, head.classes, inputs, known, again, abstain_below)
 
 
 def _stateless(call: PredictCall, request: PredictRequest, active: ActiveVersions, quick: bool) -> Prepared:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from anyio import to_thread
 
-from app.engine.batcher import Batcher, Onward, Then, Timed, Worker, follow
+from app.engine.batcher import Batcher, Counters, Onward, Then, Timed, Worker, follow
 
 Result = TypeVar("Result")
 
@@ -50,6 +50,16 @@ class Stage:
             raise outcome
         found = then(Timed(outcome, 0.0, (time.monotonic() - began) * 1e3))
         return await follow(found) if isinstance(found, Onward) else found
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait here or are worked on."""
+        return self._batcher.depth
+
+    @property
+    def counters(self) -> Counters:
+        """What was done here, beside it apart."""
+        return self._batcher.counters
 
     def onward(self, run_many: RunMany, item: Any, then: Then) -> Onward:
         """Return the way through this stage, for what must not be late any more."""

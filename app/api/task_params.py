@@ -11,12 +11,12 @@ from app.engine.executor import AdaptWork
 from app.engine.packed import Packed
 
 
-def params_of(context: Context, keys: Sequence[TaskKey], quick: bool = False) -> list[Packed | Exception]:
+def params_of(context: Context, keys: Sequence[TaskKey], quick: bool = False) -> list[Packed | AdaptWork | Exception]:
     """Return the parameters of revisions, each loaded once, or the error of each: RevisionNotFound. Blocks.
 
-    With `quick` TooSlow for those that must be adapted again.
+    Of a revision that is stored as its rows, and not cached, what is to be adapted again; with `quick` TooSlow.
     """
-    found: dict[TaskKey, Packed | Exception] = {}
+    found: dict[TaskKey, Packed | AdaptWork | Exception] = {}
     missing: list[TaskKey] = []
     for key in dict.fromkeys(keys):
         held = context.engine.cached_params(key)
@@ -30,12 +30,22 @@ def params_of(context: Context, keys: Sequence[TaskKey], quick: bool = False) ->
     return [found[key] for key in keys]
 
 
-def _made(context: Context, key: TaskKey, weights: bytes | None, quick: bool) -> Packed:
+def params_again(context: Context, key: TaskKey) -> Packed:
+    """Return the parameters of a revision, adapted again if need be; RevisionNotFound. Blocks meanwhile."""
+    (params,) = params_of(context, [key])
+    if isinstance(params, Exception):
+        raise params
+    if isinstance(params, AdaptWork):
+        return context.engine.task_params_again(key, lambda: params)
+    return params
+
+
+def _made(context: Context, key: TaskKey, weights: bytes | None, quick: bool) -> Packed | AdaptWork:
     if weights is not None:
         return context.engine.task_params(key, lambda: weights)
     if quick:
         raise TooSlow
-    return context.engine.task_params_again(key, lambda: _work_of(context, key))
+    return _work_of(context, key)
 
 
 def _work_of(context: Context, key: TaskKey) -> AdaptWork:

@@ -4,7 +4,7 @@ import json
 from typing import Literal
 
 from app.api.context import Context, now
-from app.api.task_params import params_of
+from app.api.task_params import params_again
 from app.engine.engine import TaskKey
 from app.jobs.model_files import CARD
 from app.trees import merge, to_bytes
@@ -19,10 +19,7 @@ def task_weights(context: Context, tenant: str, task_id: str, revision: int | No
     """
     found = context.store.revision(tenant, task_id, revision, now=now())
     key = TaskKey(tenant, task_id, found.revision)
-    (params,) = params_of(context, [key])
-    if isinstance(params, Exception):
-        raise params
-    changed = params.tree()
+    changed = params_again(context, key).tree()
     model = context.engine.model(found.model, found.model_version)
     tree = changed if form == "delta" else merge(merge(model.meta.fixed, model.meta.trained), changed)
     task = {

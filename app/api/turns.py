@@ -17,6 +17,11 @@ class Turns:
         self._guard = threading.Lock()
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
+    def held(self) -> list[Hashable]:
+        """Return the keys that somebody has."""
+        with self._guard:
+            return list(self._waiting)
+
     def caller(self) -> "Turn":
         """Return a caller that has no key yet; it gives back at the end of the block what it took."""
         return Turn(self._guard, self._waiting)
@@ -45,6 +50,11 @@ class Turn:
             self._waiting[key] = deque()
             self._key = key
             return True
+
+    @property
+    def has_key(self) -> bool:
+        """Whether this caller has a key, or waits for one."""
+        return self._key is not None
 
     async def wait(self, key: Hashable, deadline: float | None) -> None:
         """Wait for a key; DeadlineExceeded at `deadline`, a moment of time.monotonic()."""

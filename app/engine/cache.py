@@ -2,9 +2,9 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Value = TypeVar("Value")
 
@@ -15,11 +15,16 @@ class ByteCache(Generic[Value]):
     A value larger than the whole cache is loaded and returned, but not kept.
     """
 
-    def __init__(self, max_bytes: int, bytes_of: Callable[[Value], int]) -> None:
+    def __init__(
+        self, max_bytes: int, bytes_of: Callable[[Value], int], group_of: Callable[[Any], Hashable] = lambda key: key
+    ) -> None:
+        """`group_of` a key is what it can be forgotten by, together with others."""
         self._max_bytes = max_bytes
-        self._bytes_of = bytes_of
+        self._bytes_of, self._group_of = bytes_of, group_of
         self._values: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
+        self._groups: dict[Hashable, set[Hashable]] = {}
         self._loading: dict[Hashable, Future[Value]] = {}
+        self._forgotten: set[Hashable] = set()  # while they were loading
         self._num_bytes = 0
         self._lock = threading.Lock()
 
@@ -50,46 +55,69 @@ class ByteCache(Generic[Value]):
 
     def put(self, key: Hashable, value: Value) -> None:
         """Keep a value that is at hand already."""
-        size = self._bytes_of(value)
         with self._lock:
-            self._drop(key)
-            if size > self._max_bytes:
-                return
-            self._values[key] = (value, size)
-            self._num_bytes += size
-            while self._num_bytes > self._max_bytes:
-                self._drop(next(iter(self._values)))
+            self._put(key, value)
 
     def held_keys(self) -> list[Hashable]:
         """Return the keys held now."""
         with self._lock:
             return list(self._values)
 
-    def discard(self, chosen: Callable[[Hashable], bool]) -> None:
-        """Forget every value whose key is `chosen`."""
+    def forget(self, keys: Iterable[Hashable]) -> None:
+        """Forget values; one that is being loaded goes to who waits for it, and is not kept."""
         with self._lock:
-            for key in [key for key in self._values if chosen(key)]:
+            for key in keys:
                 self._drop(key)
+                if key in self._loading:
+                    self._forgotten.add(key)
+
+    def forget_group(self, group: Hashable) -> None:
+        """Forget the values of a group, as `forget` does."""
+        with self._lock:
+            keys = [*self._groups.get(group, ()), *(key for key in self._loading if self._group_of(key) == group)]
+        self.forget(keys)
 
     def _load(self, key: Hashable, load: Callable[[], Value], mine: "Future[Value]") -> Value:
         try:
             value = load()
         except BaseException as error:
-            self._forget_loading(key)
+            with self._lock:
+                self._end_loading(key)
             mine.set_exception(error)
             raise
-        self.put(key, value)
-        self._forget_loading(key)
+        with self._lock:
+            if self._end_loading(key):
+                self._put(key, value)
         mine.set_result(value)
         return value
 
-    def _forget_loading(self, key: Hashable) -> None:
-        with self._lock:
-            del self._loading[key]
+    def _end_loading(self, key: Hashable) -> bool:
+        """Note that a key is loaded, and tell whether it is still wanted."""
+        del self._loading[key]
+        is_wanted = key not in self._forgotten
+        self._forgotten.discard(key)
+        return is_wanted
+
+    def _put(self, key: Hashable, value: Value) -> None:
+        size = self._bytes_of(value)
+        self._drop(key)
+        if size > self._max_bytes:
+            return
+        self._values[key] = (value, size)
+        self._groups.setdefault(self._group_of(key), set()).add(key)
+        self._num_bytes += size
+        while self._num_bytes > self._max_bytes:
+            self._drop(next(iter(self._values)))
 
     def _drop(self, key: Hashable) -> None:
-        _, size = self._values.pop(key, (None, 0))
+        if key not in self._values:
+            return
+        _, size = self._values.pop(key)
         self._num_bytes -= size
+        group = self._group_of(key)
+        self._groups[group].discard(key)
+        if not self._groups[group]:
+            del self._groups[group]
 
 
 def _result(waiting: "Future[Value] | None") -> Value:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Collection, Hashable, Sequence
+from operator import itemgetter
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
@@ -89,7 +90,9 @@ class Engine:
             str(device), self._run, max_depth=max_depth, most=self._most, worker=self.worker
         )
         self._models: ByteCache[Model] = ByteCache(model_cache_bytes, _model_bytes)
-        self._tasks: ByteCache[Packed] = ByteCache(cache_bytes, lambda task: task.num_bytes + ENTRY_BYTES)
+        self._tasks: ByteCache[Packed] = ByteCache(
+            cache_bytes, lambda task: task.num_bytes + ENTRY_BYTES, itemgetter(0, 1)
+        )
         self._texts = TextEncoder(device, text_cache_bytes)
         self._numbers = itertools.count()
         self._shapes: WeakKeyDictionary[Callable[..., Any], Shapes] = WeakKeyDictionary()
@@ -139,11 +142,11 @@ class Engine:
 
     def forget_revisions(self, keys: Collection[TaskKey]) -> None:
         """Drop revisions that are no longer stored."""
-        self._tasks.discard(lambda key: key in keys)
+        self._tasks.forget(keys)
 
     def forget_task(self, tenant: str, task_id: str) -> None:
         """Drop what is cached of a task that was deleted."""
-        self._tasks.discard(lambda key: isinstance(key, TaskKey) and key[:2] == (tenant, task_id))
+        self._tasks.forget_group((tenant, task_id))
 
     def warm_up(self, model: Model) -> None:
         """Adapt and predict once on made-up rows, so that the first caller does not wait for lazy imports; blocks.
@@ -215,11 +218,18 @@ class Engine:
         done: Timed[Tensor] = await follow(self.adapting_to_predict(work, inputs_Q, deadline, lambda timed: timed))
         return done
 
-    def adapting_to_predict(self, work: AdaptWork, inputs_Q: Tensor, deadline: float | None, then: Then) -> Onward:
-        """Return the way to what `adapt_and_predict` returns; `then` is told it, in the device's thread."""
+    def adapting_to_predict(
+        self, work: AdaptWork, inputs_Q: Tensor, deadline: float | None, then: Then, keep_as: TaskKey | None = None
+    ) -> Onward:
+        """Return the way to what `adapt_and_predict` returns; `then` is told it, in the device's thread.
+
+        With `keep_as` the parameters are cached: those of a task that is stored as its rows.
+        """
 
         def adapted(done: Timed[AdaptedTask]) -> Onward:
             params, before_ms = done.result.adapted.params, done.compute_ms
+            if keep_as is not None:
+                self.keep_task_params(keep_as, params)
 
             def predicted(timed: Timed[Tensor]) -> Any:
                 return then(timed._replace(compute_ms=before_ms + timed.compute_ms))

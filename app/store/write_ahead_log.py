@@ -16,6 +16,7 @@ from app.store.foreign_errors import translated
 from innerloop.errors import StoreFull, StoreUnavailable
 
 COPY_BYTES = 4 * 2**20  # new in the log before it is copied: as much as SQLite takes by itself
+RETRY_SECONDS = 1.0
 RESTART_BYTES = 32 * 2**20  # the log, before a writer has to wait for a copy; reading gets slower with its length
 _COPY = "PRAGMA wal_checkpoint(PASSIVE)"
 _EMPTY = "PRAGMA wal_checkpoint(TRUNCATE)"
@@ -32,6 +33,7 @@ class WriteAheadLog:
         self._starting = threading.Lock()
         self._copied_bytes = 0
         self._due = threading.Event()
+        self._is_to_be_emptied = False
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -46,9 +48,14 @@ class WriteAheadLog:
             self._due.set()
 
     def empty(self) -> None:
-        """Copy all of the log and cut it to nothing, if no reader is in the way."""
-        with self._copying, self._turn():
-            self._run(_EMPTY)
+        """Copy all of the log and cut it to nothing; where a reader is in the way, as soon as that is gone.
+
+        Nobody waits for readers: not the writers, and not who calls.
+        """
+        if not self._emptied():
+            self._is_to_be_emptied = True
+            self._start()
+            self._due.set()
 
     def close(self) -> None:
         """Stop the thread."""
@@ -65,18 +72,38 @@ class WriteAheadLog:
                 self._thread.start()
 
     def _work(self) -> None:
-        while self._due.wait() and not self._closed:
+        while True:
+            self._due.wait(RETRY_SECONDS if self._is_to_be_emptied else None)
             self._due.clear()
+            if self._closed:  # looked at after the event is cleared: `close` sets it last
+                return
             # What fails now is tried again after the next four megabytes; SQLite itself copies past 64.
-            with suppress(StoreUnavailable, StoreFull), self._copying:
-                self._copy()
+            with suppress(StoreUnavailable, StoreFull):
+                if self._is_to_be_emptied:
+                    self._is_to_be_emptied = not self._emptied()
+                else:
+                    self._copy()
 
     def _copy(self) -> None:
-        self._copied_bytes = self._size()
-        self._run(_COPY)
-        if self._size() >= RESTART_BYTES:
-            with self._turn():
-                self._run(_COPY)
+        with self._copying:
+            self._copied_bytes = self._size()
+            self._run(_COPY)
+            if self._size() >= RESTART_BYTES:
+                with self._turn():
+                    self._run(_COPY)
+
+    def _emptied(self) -> bool:
+        """Empty the log unless a reader still needs it, and tell whether that was done."""
+        with self._copying:
+            self._run(_COPY)  # most of the work, while others write
+            with self._turn(), translated(), self._engine.connect() as connection:
+                patience = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+                connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+                try:
+                    is_busy, *_ = connection.exec_driver_sql(_EMPTY).one()
+                finally:
+                    connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience}")
+        return not is_busy
 
     def _run(self, statement: str) -> None:
         with translated(), self._engine.connect() as connection:

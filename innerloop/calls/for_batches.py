@@ -8,21 +8,21 @@ from pydantic import BaseModel, TypeAdapter
 
 from innerloop import wire
 from innerloop.calls.call import Call
-from innerloop.calls.for_tasks import AdaptOptions, PredictOptions, body_of
+from innerloop.calls.for_tasks import AdaptFields, PredictFields, body_of
 from innerloop.encoding import Rows, encode
-from innerloop.errors import InnerloopError, error_of
+from innerloop.errors import InnerloopError, InvalidRequest, error_of
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
-class AdaptOne(AdaptOptions, total=False):
+class AdaptOne(AdaptFields, total=False):
     """One adaptation of a batch: its rows, and what `adapt` takes beside them but for a key, a deadline and a form."""
 
     inputs: Required[Rows]
     targets: Required[Rows]
 
 
-class PredictOne(PredictOptions, total=False):
+class PredictOne(PredictFields, total=False):
     """One prediction of a batch: its rows, and what `predict` takes beside them but for a deadline and a form."""
 
     inputs: Required[Rows]
@@ -32,6 +32,7 @@ def adapt_batch(requests: Sequence[AdaptOne]) -> Call[list[wire.AdaptAnswer | In
     """Build `POST /adapt/batch`; not repeatable, since nothing tells which of its calls were done."""
     bodies = []
     for one in requests:
+        _check_names(one)
         rest = {name: value for name, value in one.items() if name not in ("inputs", "targets")}
         bodies.append(body_of({"support": (one["inputs"], one["targets"]), **rest}))
     return _batch("/adapt/batch", bodies, wire.AdaptAnswer, repeatable=False)
@@ -39,7 +40,16 @@ def adapt_batch(requests: Sequence[AdaptOne]) -> Call[list[wire.AdaptAnswer | In
 
 def predict_batch(requests: Sequence[PredictOne]) -> Call[list[wire.PredictAnswer | InnerloopError]]:
     """Build `POST /predict/batch`."""
+    for one in requests:
+        _check_names(one)
     return _batch("/predict/batch", [body_of({**one}) for one in requests], wire.PredictAnswer)
+
+
+def _check_names(one: Mapping[str, Any]) -> None:
+    """Refuse what belongs to a request as a whole: left out silently, a caller would rely on it."""
+    wrong = sorted(one.keys() & {"idempotency_key", "timeout_ms", "binary"})
+    if wrong:
+        raise InvalidRequest(f"{wrong[0]} is not taken for one call of a batch; send such calls one by one")
 
 
 def _batch(

@@ -15,27 +15,31 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class Settings(TypedDict, total=False):
-    """Say how to adapt; what is absent is the model's default.
-
-    With `binary` arrays go as their bytes and not as text, and answers come back the same way: for large ones, which
-    are then read many times faster. Lists, sentences and pictures still go as JSON.
-    """
+    """Say how to adapt; what is absent is the model's default."""
 
     model: str | None
     steps: int | None
     learning_rate: float | None
     learning_rate_scale: float | None
     on_divergence: Literal["error", "best"]
+
+
+class Sending(TypedDict, total=False):
+    """Say how a request goes and how long its caller waits.
+
+    With `binary` arrays go as their bytes and not as text, and answers come back the same way: for large ones, which
+    are then read many times faster. Lists, sentences and pictures still go as JSON.
+    """
+
     timeout_ms: int | None
     binary: bool
 
 
-class AdaptOptions(Settings, total=False):
+class AdaptFields(Settings, total=False):
     """Name the task and how to keep it.
 
     `validation` is `(inputs, targets)`; `ttl_seconds=None` keeps the task for ever, while leaving it out
-    keeps what the task has; `idempotency_key` is made by the client where it is left out; `estimate=False` saves
-    the time that cross-validating the support takes.
+    keeps what the task has; `estimate=False` saves the time that cross-validating the support takes.
     """
 
     task_id: str | None
@@ -44,10 +48,15 @@ class AdaptOptions(Settings, total=False):
     if_revision: int | None
     validation: tuple[Rows, Rows] | None
     estimate: bool
+
+
+class AdaptOptions(AdaptFields, Sending, total=False):
+    """All that goes with an adaptation; `idempotency_key` is made by the client where it is left out."""
+
     idempotency_key: str | None
 
 
-class PredictOptions(Settings, total=False):
+class PredictFields(Settings, total=False):
     """Name a task, or send a `support` of `(inputs, targets)` to adapt on and forget.
 
     Rows whose largest probability is below `abstain_below` get the label None.
@@ -57,6 +66,10 @@ class PredictOptions(Settings, total=False):
     revision: int | None
     support: tuple[Rows, Rows] | None
     abstain_below: float | None
+
+
+class PredictOptions(PredictFields, Sending, total=False):
+    """All that goes with a prediction."""
 
 
 def adapt(inputs: Rows, targets: Rows, options: AdaptOptions) -> Call[wire.AdaptAnswer]:
@@ -106,7 +119,7 @@ def _post(
     body: Mapping[str, Any],
     answer: type[Answer],
     headers: Mapping[str, str],
-    options: Settings,
+    options: Sending,
     *,
     repeatable: bool = True,
 ) -> Call[Answer]:
@@ -117,7 +130,7 @@ def _post(
     return Call("POST", path, read, content=encode_tensors(body), headers=sent, repeatable=repeatable)
 
 
-def _deadline(options: Settings) -> dict[str, str]:
+def _deadline(options: Sending) -> dict[str, str]:
     timeout_ms = options.get("timeout_ms")
     return {} if timeout_ms is None else {"X-Request-Timeout-Ms": str(timeout_ms)}
 

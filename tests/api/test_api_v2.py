@@ -166,3 +166,24 @@ def test_task_is_loaded_from_nowhere_but_the_store(http: httpx.Client, task_id: 
     adapt(http, task_id=task_id)
     response = http.post(f"/v2/repository/models/{task_id}/load", content=body)
     problem_of(response, *((400, "not-json") if body == "{" else (422, "invalid-request")))
+
+
+def test_an_output_is_answered_once(http: httpx.Client, task_id: str) -> None:
+    adapt(http, task_id=task_id)
+    tensor = {"name": "inputs", "shape": [2, 1], "datatype": "FP32", "data": X}
+    for wanted, status in (([{"name": "outputs"}], 200), ([{"name": "outputs"}] * 2, 400)):
+        answer = http.post(f"/v2/models/{task_id}/infer", json={"inputs": [tensor], "outputs": wanted})
+        assert answer.status_code == status, answer.text
+
+
+def test_statistics_of_a_task_are_those_of_revisions_that_are_there(http: httpx.Client, task_id: str) -> None:
+    adapt(http, task_id=task_id)
+    body = {"inputs": [{"name": "inputs", "shape": [2, 1], "datatype": "FP32", "data": X}]}
+    assert http.post(f"/v2/models/{task_id}/infer", json=body).status_code == 200
+    assert http.delete(f"/tasks/{task_id}").status_code == 204
+    adapt(http, task_id=task_id)
+    (found,) = http.get(f"/v2/models/{task_id}/stats").json()["model_stats"]
+    assert (found["version"], found["execution_count"]) == ("2", 0)
+    http.post(f"/v2/models/{task_id}/infer", json=body)
+    (found,) = http.get(f"/v2/models/{task_id}/stats").json()["model_stats"]
+    assert (found["version"], found["execution_count"]) == ("2", 1)

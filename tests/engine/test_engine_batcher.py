@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.engine.batcher import Batcher
+from app.engine.batcher import Batcher, Onward, Timed, Worker
 from innerloop.errors import DeadlineExceeded, Draining, Overloaded
 
 
@@ -27,9 +27,11 @@ class Blocker:
 class Line:
     """A batcher of callables, each alone in its bucket unless one is named; remembers its batches."""
 
-    def __init__(self, max_depth: int) -> None:
+    def __init__(self, max_depth: int, worker: Worker | None = None) -> None:
         self.batches: list[int] = []
-        self.batcher: Batcher[Callable[[], object], Any] = Batcher("test", self._run, max_depth=max_depth)
+        self.batcher: Batcher[Callable[[], object], Any] = Batcher(
+            "test", self._run, max_depth=max_depth, worker=worker
+        )
 
     def _run(self, bucket: Hashable, items: list[Callable[[], object]]) -> list[object]:
         self.batches.append(len(items))
@@ -305,3 +307,104 @@ async def test_closing_does_not_wait_for_a_caller_that_went_away(worker: Line) -
     waiting.cancel()
     await asyncio.wait_for(closing, 10)
     await asyncio.gather(first, waiting, return_exceptions=True)
+
+
+async def test_an_item_goes_on_by_itself_and_tells_how_long_it_waited_in_all(worker: Line) -> None:
+    second = Line(max_depth=4)
+
+    def onward(timed: Timed[object]) -> Onward:
+        assert threading.current_thread().name == "batcher-test"
+        return Onward(second.batcher, "second", lambda: timed.result, then=lambda last: (timed, last))
+
+    blocker, busy_task = await busy(worker)
+    waiting = asyncio.create_task(worker.batcher.run("first", lambda: "made", then=onward))
+    await asyncio.sleep(0.03)
+    blocker.released.set()
+    first, last = await waiting
+    await busy_task
+    assert (first.result, last.result) == ("made", "made")
+    assert last.queue_ms >= first.queue_ms >= 25
+    assert second.batcher.counters.items == 1
+    assert (worker.depth, second.depth) == (0, 0)
+    second.close()
+
+
+async def test_what_goes_on_without_a_deadline_is_done_past_that_of_its_beginning(worker: Line) -> None:
+    done: list[int] = []
+    second = Line(max_depth=4)
+    blocker, busy_task = await busy(second)
+    way = Onward(second.batcher, "second", recording(done, 1), then=lambda timed: timed.result)
+    waiting = asyncio.create_task(
+        worker.batcher.run("first", lambda: None, time.monotonic() + 0.05, then=lambda timed: way)
+    )
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    blocker.released.set()
+    assert await waiting == 1
+    await busy_task
+    second.close()
+
+
+async def test_a_deadline_goes_along_to_the_next_line(worker: Line) -> None:
+    done: list[int] = []
+    second = Line(max_depth=4)
+    blocker, busy_task = await busy(second)
+    deadline = time.monotonic() + 0.05
+    way = Onward(second.batcher, "second", recording(done, 1), deadline)
+    with pytest.raises(DeadlineExceeded):
+        await worker.batcher.run("first", lambda: None, deadline, then=lambda timed: way)
+    assert not blocker.released.is_set()
+    blocker.released.set()
+    await busy_task
+    assert (done, second.batcher.counters.late, second.depth) == ([], 1, 0)
+    second.close()
+
+
+async def test_an_item_whose_caller_is_gone_goes_no_further(worker: Line) -> None:
+    done: list[int] = []
+    second = Line(max_depth=4)
+    blocker = Blocker()
+    way = Onward(second.batcher, "second", recording(done, 1))
+    caller = asyncio.create_task(worker.batcher.run("first", blocker, then=lambda timed: way))
+    await asyncio.to_thread(blocker.begun.wait, 10)
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    blocker.released.set()
+    await worker.run(lambda: None)
+    await second.run(lambda: None)
+    assert (done, second.batcher.counters.gone, second.depth) == ([], 1, 0)
+    second.close()
+
+
+async def test_what_goes_wrong_on_the_way_is_its_own_callers_alone(worker: Line) -> None:
+    def wrong(timed: Timed[object]) -> object:
+        raise ValueError("no way on")
+
+    blocker, busy_task = await busy(worker)
+    failing = asyncio.create_task(worker.batcher.run("same", lambda: 1, then=wrong))
+    fine = asyncio.create_task(worker.batcher.run("same", lambda: 2, then=lambda timed: timed.result))
+    await asyncio.sleep(0.01)
+    blocker.released.set()
+    assert await fine == 2
+    with pytest.raises(ValueError, match="no way on"):
+        await failing
+    await busy_task
+
+
+async def test_batchers_of_one_thread_take_turns_and_close_one_by_one() -> None:
+    done: list[int] = []
+    shared = Worker("shared")
+    lines = [Line(max_depth=4, worker=shared) for _ in range(2)]
+    assert await lines[0].run(recording(done, 1)) is not None
+    assert await lines[1].run(recording(done, 2)) is not None
+    lines[0].close()
+    with pytest.raises(Draining):
+        await lines[0].run(recording(done, 3))
+    await lines[1].run(recording(done, 4))
+    lines[1].close()
+    shared.close()
+    assert done == [1, 2, 4]
+
+
+def test_the_thread_itself_does_what_it_would_have_to_wait_for(worker: Line) -> None:
+    assert worker.run_blocking(lambda: worker.run_blocking(lambda: "inner")) == "inner"

@@ -57,13 +57,33 @@ def test_a_value_larger_than_the_cache_is_given_but_not_kept() -> None:
     assert cache.get("large", loading(b"54321")) == b"54321"
 
 
-def test_discarded_values_are_loaded_again_and_free_their_bytes() -> None:
-    cache = cache_of(100)
-    cache.put(("tenant", "a", 1), b"123")
-    cache.put(("tenant", "b", 1), b"12345")
-    cache.discard(lambda key: isinstance(key, tuple) and key[1] == "a")
+def test_forgotten_values_are_loaded_again_and_free_their_bytes() -> None:
+    cache: ByteCache[bytes] = ByteCache(100, len, group_of=lambda key: key[1])
+    for number, name in enumerate("aab"):
+        cache.put(("tenant", name, number), b"12345")
+    cache.forget_group("a")
+    assert cache.held_keys() == [("tenant", "b", 2)]
     assert cache.num_bytes == 5
+    cache.forget([("tenant", "b", 2), ("tenant", "b", 3)])
+    assert cache.num_bytes == 0
     assert cache.get(("tenant", "a", 1), loading(b"new")) == b"new"
+
+
+@pytest.mark.parametrize("by_group", [True, False])
+def test_a_value_that_is_forgotten_while_it_is_loaded_is_given_and_not_kept(by_group: bool) -> None:
+    cache: ByteCache[bytes] = ByteCache(100, len, group_of=lambda key: key[0])
+
+    def load() -> bytes:
+        if by_group:
+            cache.forget_group("a")
+        else:
+            cache.forget([("a", 1)])
+        return b"deleted meanwhile"
+
+    assert cache.get(("a", 1), load) == b"deleted meanwhile"
+    assert cache.held(("a", 1)) is None
+    assert cache.get(("a", 1), loading(b"made anew")) == b"made anew"
+    assert cache.held(("a", 1)) == b"made anew"
 
 
 def test_many_waiters_share_one_load() -> None:

@@ -1,9 +1,10 @@
 """Batches read back: answers as answers, problems as the errors that their codes name, in the order of asking."""
 
 import httpx
+import pytest
 
-from innerloop import Client, wire
-from innerloop.errors import ShapeMismatch
+from innerloop import Client, calls, wire
+from innerloop.errors import InvalidRequest, ShapeMismatch
 from tests.innerloop.client_calls import PREDICTED, X
 
 PROBLEM = {
@@ -27,3 +28,11 @@ def test_a_problem_in_a_batch_is_an_error_in_its_place_and_is_not_raised() -> No
     assert isinstance(last, wire.PredictAnswer)
     assert isinstance(wrong, ShapeMismatch)
     assert (wrong.detail, wrong.request_id) == ("inputs[0] has 2 numbers", "r-1")
+
+
+@pytest.mark.parametrize("name", ["idempotency_key", "timeout_ms", "binary"])
+def test_what_belongs_to_a_whole_request_is_refused_and_not_left_out(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=name):
+        calls.adapt_batch([{"inputs": [[1.0]], "targets": [1.0], name: 1}])  # type: ignore[misc]
+    with pytest.raises(InvalidRequest, match=name):
+        calls.predict_batch([{"inputs": [[1.0]], "task_id": "t", name: 1}])  # type: ignore[misc]

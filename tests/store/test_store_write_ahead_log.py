@@ -1,5 +1,8 @@
+import sqlite3
 import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -53,6 +56,54 @@ def test_deletes_empty_the_log_while_it_is_copied(
         store.delete_task("default", f"task-{i}", now=now)
     file = Path(url.removeprefix("sqlite:///"))
     assert b"secret" not in file.read_bytes() + log_of(file).read_bytes()
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_reader_that_takes_long_holds_up_neither_deletes_nor_writes(
+    store: Store, new_revision: MakeRevision, url: str, now: datetime
+) -> None:
+    file = Path(url.removeprefix("sqlite:///"))
+    for i in range(3):
+        store.add_revision(
+            new_revision(f"task-{i}", weights=b"secret" * 1000), expected_latest=0, keep_revisions=1, now=now
+        )
+    with closing(sqlite3.connect(file, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM revisions").fetchone() == (3,)
+        began = time.monotonic()
+        for i in range(3):
+            store.delete_task("default", f"task-{i}", now=now)
+            store.add_revision(new_revision(f"new-{i}"), expected_latest=0, keep_revisions=1, now=now)
+        assert time.monotonic() - began < 2  # each waited five seconds for the reader once
+        assert reader.execute("SELECT count(*) FROM revisions").fetchone() == (3,)
+        reader.execute("COMMIT")
+    # The traces that the reader kept go once it is gone, without another delete.
+    until = time.monotonic() + 10
+    while b"secret" in file.read_bytes() + log_of(file).read_bytes():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_closing_just_when_the_log_is_to_be_copied_ends(
+    store: Store, new_revision: MakeRevision, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing_store = threading.Thread(target=store.close)
+    clear = threading.Event.clear
+
+    def clear_late(event: threading.Event) -> None:
+        if threading.current_thread().name == "write-ahead-log" and not closing_store.ident:
+            closing_store.start()
+            time.sleep(0.2)
+        clear(event)
+
+    monkeypatch.setattr(threading.Event, "clear", clear_late)
+    store.add_revision(new_revision(weights=bytes(5 * MEGABYTE)), expected_latest=0, keep_revisions=1, now=now)
+    until = time.monotonic() + 5
+    while not closing_store.ident and time.monotonic() < until:
+        time.sleep(0.01)
+    closing_store.join(5)
+    assert not closing_store.is_alive()
 
 
 def log_of(file: Path) -> Path:

@@ -4,7 +4,7 @@ from typing import Any
 
 from app.api.choices import loaded_model
 from app.api.context import Context, now
-from app.api.task_params import params_of
+from app.api.task_params import params_again
 from app.card import Card
 from app.engine.engine import TaskKey
 from app.store import Head
@@ -38,9 +38,7 @@ def load(context: Context, tenant: str, task_id: str) -> None:
     """Bring a task's latest revision and its model into the caches; TaskNotFound."""
     found = head(context, tenant, task_id, None)
     loaded_model(context, found.model, found.model_version, None)
-    (params,) = params_of(context, [TaskKey(tenant, task_id, found.revision)])
-    if isinstance(params, Exception):
-        raise params
+    params_again(context, TaskKey(tenant, task_id, found.revision))
 
 
 def unload(context: Context, tenant: str, task_id: str) -> None:

@@ -101,6 +101,8 @@ def infer_request(body: bytes | bytearray, header_length: str | None, limits: Li
         raise BadRequest("sequence_id is not taken: no request depends on the ones before it")
     is_binary = request.parameters.binary_data_output
     outputs = tuple(_wanted(output, is_binary) for output in request.outputs or ())
+    if len({output.name for output in outputs}) < len(outputs):
+        raise BadRequest("an output is asked for more than once")
     return InferRequest(request.id, rows, outputs, is_binary, request.parameters.abstain_below)
 
 

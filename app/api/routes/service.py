@@ -57,6 +57,6 @@ def reasons_against(context: Context) -> list[str]:
         reasons.append(error.detail)
     if context.worker and not context.worker.alive and not context.draining:
         reasons.append("the worker of meta-training jobs has ended")
-    if context.engine.queue_depth >= context.limits.max_queue_depth:
+    if context.queue_depth >= context.limits.max_queue_depth:
         reasons.append("as many requests wait as may")
     return reasons

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Response
 
 from app.api.context import InContext, Tenant, now
@@ -53,10 +54,12 @@ def get_weights(
 
 
 @router.delete("/{task_id}", status_code=204)
-def delete_task(context: InContext, tenant: Tenant, task_id: TaskId) -> None:
+async def delete_task(context: InContext, tenant: Tenant, task_id: TaskId) -> None:
     """Delete a task: its rows, its weights and all its revisions."""
-    context.store.delete_task(tenant, task_id, now=now())
-    context.engine.forget_task(tenant, task_id)
+    with context.turns.caller() as turn:  # what is being adapted now is stored and cached before, or not at all
+        await turn.wait((tenant, task_id), None)
+        await to_thread.run_sync(lambda: context.store.delete_task(tenant, task_id, now=now()))
+        context.engine.forget_task(tenant, task_id)
 
 
 def _task_info(task: Task) -> TaskInfo:

@@ -161,9 +161,11 @@ def _config(context: Context, tenant: str, task_id: str, revision: int | None) -
 
 async def _statistics(context: Context, tenant: str, task_id: str, revision: int | None) -> Json:
     head = await to_thread.run_sync(repository.head, context, tenant, task_id, revision)
-    nothing = {TaskKey(tenant, task_id, head.revision): Counts()}
-    counted = context.statistics.of(tenant, task_id, revision) or nothing
-    return {"model_stats": [as_json(key, counts) for key, counts in counted.items()]}
+    counted = context.statistics.of(tenant, task_id, revision)
+    kept = await to_thread.run_sync(lambda: context.store.stored_revisions([*counted], now=now()))
+    shown = {key: counts for key, counts in counted.items() if key in kept}
+    shown.setdefault(TaskKey(tenant, task_id, head.revision), Counts())
+    return {"model_stats": [as_json(key, counts) for key, counts in shown.items()]}
 
 
 async def _control(request: Request, context: Context) -> Json:
