@@ -12,6 +12,7 @@ from innerloop.errors import InvalidRequest, NotFinite, ShapeMismatch
 
 Array = npt.NDArray[np.float32]
 
+MOST_LEVELS_SHOWN = 8
 CHUNK_NUMBERS = 4096
 """Numbers that are looked at together: as objects of Python they stay in the processor's cache until they are
 converted. A million in one go takes up to twice as long."""
@@ -66,10 +67,7 @@ def first_wrong(value: list[Any], where: str, shape: tuple[int, ...], model: str
     for i, row in enumerate(value):
         found = _shape_of(row, len(shape) + 1)
         if found is None:
-            return InvalidRequest(
-                f"{where}[{i}] is not {described(shape)}: it holds something that is not a number, lists of unequal "
-                "lengths, or lists in lists too deep"
-            )
+            return InvalidRequest(f"{where}[{i}] is not {described(shape)}: it holds {_culprit(row)}")
         if found != shape:
             return _other_shape(f"{where}[{i}]", found, shape, model)
     return ShapeMismatch(f"{where} does not have the shape {list(shape)} a row that {model} takes")
@@ -138,5 +136,21 @@ def _shape_of(row: Any, most_levels: int) -> tuple[int, ...] | None:
     return None if shapes or inner is None else (len(row), *inner)
 
 
+def _culprit(row: Any) -> str:
+    """Return in words why a row is no array of numbers."""
+    waiting = [(row, 0)]
+    while waiting:
+        value, level = waiting.pop()
+        if isinstance(value, list) and level < MOST_LEVELS_SHOWN:
+            waiting += [(entry, level + 1) for entry in reversed(value)]
+        elif isinstance(value, str):
+            return f"the string {value[:32]!r}, which is not a number"
+        elif type(value) not in (int, float, list):
+            kinds = {bool: "a boolean", type(None): "null", dict: "an object"}
+            return f"{kinds.get(type(value), 'something')}, which is not a number"
+    return "lists of unequal lengths, or lists in lists too deep"
+
+
 def _other_shape(place: str, found: tuple[int, ...], shape: tuple[int, ...], model: str) -> ShapeMismatch:
-    return ShapeMismatch(f"{place} has {described(found)}; {model} takes {described(shape, short=True)}")
+    hint = "; a row is a list of its own" if shape == (1,) and not found else ""
+    return ShapeMismatch(f"{place} has {described(found)}; {model} takes {described(shape, short=True)}{hint}")

@@ -124,7 +124,10 @@ def install_problem_handlers(app: FastAPI) -> None:
 def invalid_request(found: Any, prefix: tuple[str, ...] = ()) -> InnerloopError:
     """Return pydantic's findings as one error; a wrong id is told apart, since its remedy is another."""
     fields: list[FieldError] = [
-        {"loc": [*prefix, *(part for part in item["loc"] if part not in ("body", "path", "query"))], "msg": item["msg"]}
+        {
+            "loc": [*prefix, *(part for part in item["loc"] if part not in ("body", "path", "query"))],
+            "msg": item["msg"].removeprefix("Value error, "),
+        }
         for item in found[:MAX_FIELDS]
     ]
     detail = "; ".join(f"{_dotted(field['loc'])}: {field['msg']}" for field in fields[:5])
