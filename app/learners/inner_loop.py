@@ -31,9 +31,31 @@ def inner_loop(
     params = start
     for rate in rates:
         point = {name: leaf.detach() for name, leaf in params.items()} if first_order else params
-        losses_S, pull = torch.func.vjp(losses_of, point)[:2]
-        weights_S = weigh(losses_S)
-        (gradient,) = pull(weights_S.detach() if first_order else weights_S)
+        losses_S, gradient = _gradient(losses_of, weigh, point, first_order=first_order)
         yield params, masked_mean(losses_S, row_mask_S)
         params = {name: torch.addcmul(leaf, rate[name], gradient[name], value=-1) for name, leaf in params.items()}
     yield params, masked_mean(losses_of(params), row_mask_S) if traces_end or not rates else None
+
+
+def _gradient(
+    losses_of: Callable[[Tree], Tensor], weigh: Callable[[Tensor], Tensor], point: Tree, *, first_order: bool
+) -> tuple[Tensor, Tree]:
+    """Return the losses [S] at a point, and the gradient of their weighted sum."""
+    if not torch.is_grad_enabled() and torch._C._functorch.peek_interpreter_stack() is None:
+        return _gradient_alone(losses_of, weigh, point)
+    losses_S, pull = torch.func.vjp(losses_of, point)[:2]
+    weights_S = weigh(losses_S)
+    (gradient,) = pull(weights_S.detach() if first_order else weights_S)
+    return losses_S, gradient
+
+
+def _gradient_alone(
+    losses_of: Callable[[Tree], Tensor], weigh: Callable[[Tensor], Tensor], point: Tree
+) -> tuple[Tensor, Tree]:
+    """Return the same, to rounding, where nothing is differentiated or mapped further: in two thirds of the time."""
+    with torch.enable_grad():
+        leaves = {name: leaf.detach().requires_grad_() for name, leaf in point.items()}
+        losses_S = losses_of(leaves)
+    weights_S = weigh(losses_S.detach())
+    found = torch.autograd.grad(losses_S, [*leaves.values()], weights_S, materialize_grads=True)
+    return losses_S.detach(), dict(zip(leaves, found, strict=True))

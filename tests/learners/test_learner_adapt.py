@@ -41,6 +41,15 @@ def test_same_arguments_give_the_same_bits(case: Case) -> None:
     equal_to_the_bit(answer(learner, meta, episode), answer(learner, meta, episode))
 
 
+@every_stepping_case
+def test_steps_where_nothing_is_differentiated_give_the_same(case: Case) -> None:
+    learner, meta, episode = case.learner(), case.meta(), case.episode()
+    with torch.no_grad():  # as in serving: a task alone takes a shorter way to its gradients
+        alone = answer(learner, meta, episode)
+    assert not any(leaf.requires_grad for leaf in alone.task_params.values())
+    close(alone, answer(learner, meta, episode))
+
+
 @every_case
 def test_initialisation_depends_on_the_seed_alone(case: Case) -> None:
     equal_to_the_bit(case.meta(seed=3), case.meta(seed=3))
