@@ -10,7 +10,7 @@ from app.engine.batcher import Batcher, Counters, Onward, Then, Timed, Worker, f
 
 Result = TypeVar("Result")
 
-LARGE_BODY_BYTES = 64 * 1024
+LARGE_BODY_BYTES = 256 * 1024
 """Bodies beyond are read in a thread of their own: everybody else's wait would be longer than what sharing saves."""
 MOST_TOGETHER = 64
 

@@ -1,9 +1,13 @@
 """What a large body costs: predictions of many rows of a wide model, in JSON and as safetensors.
 
-Against endpoints that read the bytes, or parse the numbers, and do no more. Both are asked by one caller. What a call
-costs beside its body is measured with a body of one row, and told too.
+Binary bodies against an endpoint that reads the bytes and does no more, asked by one caller. JSON against the parser
+and the conversion alone, in one process: what the service does from the body's bytes to its array of numbers, checks
+included. For JSON too the whole call is told beside an endpoint that parses; and what a call costs beside its body, by
+one of a single row.
 """
 
+import statistics
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,6 +17,8 @@ import orjson
 import torch
 from safetensors.numpy import save
 
+from app.api.body import parsed
+from app.api.numbers import numbers as numbers_of
 from app.card import Card, InputCard, OutputCard
 from app.jobs.model_files import ModelFiles
 from app.learners.model import as_tree, learner_of
@@ -22,6 +28,7 @@ from benchmarks.results import Figure
 from benchmarks.service import Server, peer, service
 from benchmarks.speed_parts.conditions import Plan, Rounds, Side, first_answers, in_rounds, rounded
 from benchmarks.speed_parts.targets import TARGETS
+from innerloop.wire import PredictRequest
 
 WIDTH = 1000
 SIZES = (10_000, 1_000_000)
@@ -42,8 +49,36 @@ def measure(plan: Plan, command: str) -> tuple[list[Figure], dict[str, Any]]:
             form: {size: _asked(sides, plan, size) for size, sides in by_size.items()}
             for form, by_size in forms.items()
         }
-    numbers = {form: {str(size): _numbers(one) for size, one in by_size.items()} for form, by_size in found.items()}
-    return [figure for form, by_size in found.items() for figure in figures(form, by_size, command)], numbers
+    numbers: dict[str, Any] = {
+        form: {str(size): _numbers(one) for size, one in by_size.items()} for form, by_size in found.items()
+    }
+    readings = {size: reading_ms(size) for size in SIZES}
+    numbers["reading JSON"] = {
+        str(size): {"ours_ms": rounded(ours), "orjson_asarray_ms": rounded(theirs)}
+        for size, (ours, theirs) in readings.items()
+    }
+    made = [figure for form, by_size in found.items() for figure in figures(form, by_size, readings, command)]
+    return made, numbers
+
+
+def reading_ms(size: int, rounds: int = 15) -> tuple[float, float]:
+    """Return the median milliseconds from a JSON body to its checked array, ours and orjson's with np.asarray."""
+    body = orjson.dumps({"task_id": TASK, "inputs": rows(size)}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    def ours() -> Any:
+        return numbers_of(parsed(body, PredictRequest).inputs, "inputs", (WIDTH,), NAME)
+
+    def theirs() -> Any:
+        return np.asarray(orjson.loads(body)["inputs"], dtype=np.float32)
+
+    assert np.array_equal(ours(), theirs())
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for reader, taken in zip((ours, theirs), times, strict=True):
+            began = time.perf_counter()
+            reader()
+            taken.append((time.perf_counter() - began) * 1e3)
+    return statistics.median(times[0]), statistics.median(times[1])
 
 
 def _asked(sides: dict[str, Side], plan: Plan, size: int) -> dict[str, Rounds]:
@@ -115,18 +150,30 @@ def _side(server: Server, request: Request) -> Side:
     return Side(server, lambda: in_turn([request]))
 
 
-def figures(form: str, found: dict[int, dict[str, Rounds]], command: str) -> list[Figure]:
-    """Return the figure of each size."""
-    return [_figure(form, size, found[size], found[WIDTH], command) for size in SIZES]
+def figures(
+    form: str, found: dict[int, dict[str, Rounds]], readings: dict[int, tuple[float, float]], command: str
+) -> list[Figure]:
+    """Return the figure of each size; `readings` as `reading_ms` gives them."""
+    return [_figure(form, size, found[size], found[WIDTH], readings[size], command) for size in SIZES]
 
 
-def _figure(form: str, size: int, large: dict[str, Rounds], single: dict[str, Rounds], command: str) -> Figure:
-    ratio = large[OURS].over(large[PEER], lambda load: load.p50_ms)
+def _figure(
+    form: str,
+    size: int,
+    large: dict[str, Rounds],
+    single: dict[str, Rounds],
+    reading: tuple[float, float],
+    command: str,
+) -> Figure:
     ours, theirs = body_ms(large[OURS], single[OURS]), body_ms(large[PEER], single[PEER])
     detail = (
         f"{large[OURS].p50_ms:.2f} ms against {large[PEER].p50_ms:.2f} ms; "
         f"over a body of one row {ours:.2f} against {theirs:.2f} ms"
     )
+    ratio = large[OURS].over(large[PEER], lambda load: load.p50_ms)
+    if form == "json":
+        ratio = reading[0] / reading[1]
+        detail = f"{reading[0]:.2f} ms against {reading[1]:.2f} ms; whole calls {detail}"
     return TARGETS[f"{form}-{size}"].figure(ratio, detail, command)
 
 

@@ -20,8 +20,7 @@ from benchmarks.speed_parts.predicts import cache_settings, make_tasks
 MANY_CALLERS = 64
 NAMED_THREADS = "benchmarks.speed_parts.named_threads"
 STAGES: Mapping[str, str] = {
-    "batcher-reading": "parsing: bodies, the store read, rows to tensors",
-    "batcher-cpu": "compute",
+    "batcher-cpu": "parsing (bodies, the store read, rows to tensors) and compute, which share a thread",
     "batcher-writing": "store: one transaction for all that wait",
     "write-ahead-log": "store: the log put into the database",
 }

@@ -59,8 +59,8 @@ TARGETS: dict[str, Target] = {
     "idle-eager": Target(IDLE, "idle /adapt p50 over bare autograd plus the empty endpoint, eager", 3.5),
     "binary-10000": Target(LARGE, "10 000 floats, binary, against an endpoint that reads the bytes", 1.3),
     "binary-1000000": Target(LARGE, "1 000 000 floats, binary, against an endpoint that reads the bytes", 1.3),
-    "json-10000": Target(LARGE, "10 000 floats, JSON, against orjson and np.asarray", 1.5),
-    "json-1000000": Target(LARGE, "1 000 000 floats, JSON, against orjson and np.asarray", 1.5),
+    "json-10000": Target(LARGE, "reading 10 000 floats of JSON against orjson and np.asarray", 1.5),
+    "json-1000000": Target(LARGE, "reading 1 000 000 floats of JSON against orjson and np.asarray", 1.5),
     "memory": Target(
         MEMORY,
         "memory for a cached task, less 1 KB, over the bytes of its tensors",

@@ -38,7 +38,11 @@ def all_figures() -> list[Figure]:
         *adapts.figures(callers, COMMAND),
         *predicts.figures(sides, sides, COMMAND),
         *idle.figures(modes, 1.0, COMMAND),
-        *(figure for form in ("binary", "json") for figure in large_bodies.figures(form, large, COMMAND)),
+        *(
+            figure
+            for form in ("binary", "json")
+            for figure in large_bodies.figures(form, large, {10_000: (1.0, 1.0), 1_000_000: (1.0, 1.0)}, COMMAND)
+        ),
         *memory.figures(memory.Found(7000, 8000.0, 7500.0), COMMAND),
     ]
 
