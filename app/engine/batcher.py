@@ -172,6 +172,7 @@ class Batcher(Generic[Item, Result]):
         most: Callable[[Hashable], int] = lambda bucket: 64,
         worker: Worker | None = None,
     ) -> None:
+        self.name = name
         self._run, self._most = run, most
         self._max_depth = max_depth
         self._depth = 0

@@ -101,7 +101,8 @@ def test_a_skewed_draw_prefers_few_tasks_and_a_uniform_one_none() -> None:
 
 def test_stages_are_told_by_the_names_of_threads() -> None:
     spent = {stages.REPLY: 90.0, "batcher-cpu": 40.0, "batcher-writing": 30.0, "AnyIO worker": 5.0, "asyncio_0": 3.0}
-    assert list(stages.by_stage(spent).items()) == [
+    assert list(stages.by_stage({**spent, stages.READING: 20.0}).items()) == [
+        (stages.STAGES[stages.READING], 20.0),
         (stages.STAGES["batcher-cpu"], 40.0),
         (stages.STAGES["batcher-writing"], 30.0),
         (stages.REPLY, 90.0),
