@@ -1,6 +1,7 @@
 """The composition root: makes every part from the settings and knows them all; holds no logic of its own."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -179,9 +180,10 @@ def _load_model(store: Store, name: str, version: int) -> Model:
 
 
 async def _purge_forever(context: Context) -> None:
-    """Delete expired tasks and old idempotent answers from time to time."""
+    """Delete expired tasks, old idempotent answers and cyclic garbage from time to time."""
     while True:
         await asyncio.sleep(context.settings.purge_every_seconds)
+        gc.collect()  # by allocations alone it would come too seldom or, with a large cache, too often
         try:
             await to_thread.run_sync(_purge, context)
         except InnerloopError as error:  # the store may be away for a while
