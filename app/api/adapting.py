@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import Any, NamedTuple
 
 from anyio import to_thread
@@ -32,7 +31,7 @@ ESTIMATE = "estimate"
 async def adapt_task(context: Context, caller: Caller, read: ReadAdapt, *, is_large: bool) -> Outcome:
     """Adapt, store and answer; calls for one task run one after the other. `read` parses the body."""
     with context.turns.caller() as turn:
-        call, no_tries = AdaptCall(context, caller, read), 0
+        call, num_tries = AdaptCall(context, caller, _Once(read)), 0
         while True:
             journey = _Journey(context, caller, turn)
             try:
@@ -42,26 +41,33 @@ async def adapt_task(context: Context, caller: Caller, read: ReadAdapt, *, is_la
                     return journey.outcome
                 if not journey.has_turn:  # an earlier call for this task runs; it leaves another task behind
                     await turn.wait(journey.key, caller.deadline)
-                    call = call._replace(read=partial(_as_read, prepared.request))
                     continue
                 return await _answer_again(context, caller, prepared)
             except (RevisionConflict, RevisionNotFound, TaskNotFound) as error:  # changed, pruned or deleted meanwhile
                 if not turn.has_key:  # an earlier call for this task may run, and what it leaves is what counts
-                    request = await to_thread.run_sync(call.read)
-                    if request.task_id is None:
+                    task_id = call.read().task_id  # parsed before; awaiting here would lose the order of asking
+                    if task_id is None:
                         raise
-                    await turn.wait((caller.tenant, request.task_id), caller.deadline)
-                    call = call._replace(read=partial(_as_read, request))
+                    await turn.wait((caller.tenant, task_id), caller.deadline)
                     continue
-                no_tries += 1
-                if no_tries == MAX_TRIES or journey.is_final(error):
+                num_tries += 1
+                if num_tries == MAX_TRIES or journey.is_final(error):
                     raise
-                call = call._replace(read=partial(_as_read, journey.prepared.request))
 
 
-def _as_read(request: AdaptRequest) -> AdaptRequest:
-    """Parse a body that is parsed already."""
-    return request
+class _Once:
+    """Parses a body at the first call, and returns the same request again."""
+
+    __slots__ = ("_read", "_request")
+
+    def __init__(self, read: ReadAdapt) -> None:
+        self._read = read
+        self._request: AdaptRequest | None = None
+
+    def __call__(self) -> AdaptRequest:
+        if self._request is None:
+            self._request = self._read()
+        return self._request
 
 
 class _Journey:
