@@ -25,8 +25,8 @@ from app.episode import Support
 from app.learners.learner import Metrics
 from app.learners.model import Model
 from app.programs.folder import ProgramFolder
-from app.programs.library import ProgramFailed
 from app.programs.process import Compile
+from app.programs.shared_library import ProgramFailed
 
 MOST_PLACES = 1_000
 """Sizes that are counted; what is cold is then forgotten."""

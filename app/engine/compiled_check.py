@@ -10,7 +10,7 @@ from torch import Tensor
 from app.engine.compiled_program import Program
 from app.engine.compiled_spec import Spec, alone, function_of, inputs_of, leaves_of
 from app.learners.model import Model
-from app.programs.library import ProgramFailed
+from app.programs.shared_library import ProgramFailed
 from app.programs.tensor_kind import TensorKind
 
 TOLERANCE = 1e-4

@@ -16,8 +16,8 @@ from app.engine.compiled_spec import Spec, layout_of, names_of
 from app.engine.packed import Layout
 from app.learners.model import Model
 from app.programs.folder import ProgramFolder
-from app.programs.library import ProgramFailed
 from app.programs.process import CannotCompile, Compile
+from app.programs.shared_library import ProgramFailed
 
 log = structlog.get_logger()
 

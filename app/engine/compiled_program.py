@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from app.programs.library import Library
+from app.programs.shared_library import Library
 
 HOLD_SECONDS = 0.0002
 """A run that is expected to be shorter keeps the interpreter: to get it back from a busy thread may take 5 ms."""

@@ -9,8 +9,8 @@ import torch
 from app.card import Card
 from app.episode import Episode, MetaParams
 from app.programs.folder import ProgramFolder
-from app.programs.library import Library, ProgramFailed
 from app.programs.process import CannotCompile, has_compiler
+from app.programs.shared_library import Library, ProgramFailed
 from app.training.portions import parts, threaded_size
 from app.training.step_child import compile_in_child
 from app.training.step_program import CompiledStep

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.episode import Episode, MetaParams, Tree
 from app.learners.learner import Metrics
-from app.programs.library import Library
+from app.programs.shared_library import Library
 from app.training.meta_step import mean_of
 from app.training.portions import parts
 from app.training.step_spec import META_LOSS, StepSpec, inputs_of, outputs_of, tensors_of

@@ -22,8 +22,8 @@ from app.engine.executor import Adapted
 from app.episode import Support
 from app.learners.model import Model
 from app.programs.folder import ProgramFolder
-from app.programs.library import Library, ProgramFailed
 from app.programs.process import has_compiler
+from app.programs.shared_library import Library, ProgramFailed
 from innerloop.errors import Diverged
 from tests.engine.compiled_models import ROWS, STEPS, load, model_of, paths_over, spec_of, works_of
 from tests.engine.one_task import CPU

@@ -13,8 +13,8 @@ import torch
 from app.card import Card, InputCard, OutputCard
 from app.episode import Episode
 from app.programs.folder import ProgramFolder
-from app.programs.library import Library
 from app.programs.process import GivesUp, has_compiler
+from app.programs.shared_library import Library
 from app.task_distributions.distribution import Distribution
 from app.training.run import Progress, train
 from app.training.state import RunState, state_bytes, state_of

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.programs.library import Library, ProgramFailed
+from app.programs.shared_library import Library, ProgramFailed
 
 
 @pytest.mark.parametrize("content", [b"", b"no library", b"\x7fELF and nothing else"])
