@@ -12,7 +12,7 @@ from app.telemetry import REQUEST_ID, new_request_id
 from innerloop.errors import InternalError
 
 REQUEST_ID_HEADER = "X-Request-ID"
-_NAME_IN, _NAME_OUT = REQUEST_ID_HEADER.lower().encode(), REQUEST_ID_HEADER.encode()
+_NAME = REQUEST_ID_HEADER.lower().encode()
 USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 """An id of the caller's that is safe in headers and log lines; any other is replaced by one of ours."""
 
@@ -41,7 +41,7 @@ class RequestIdMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (_NAME_OUT, request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (_NAME, request_id.encode())]
             await send(message)
 
         try:
@@ -68,7 +68,7 @@ class RequestIdMiddleware:
 def _given_id(scope: Scope) -> str | None:
     """Return the caller's own id, where it is usable."""
     for name, value in scope["headers"]:
-        if name == _NAME_IN:
+        if name == _NAME:
             given: str = value.decode("latin-1")
             return given if USABLE_ID.fullmatch(given) else None
     return None

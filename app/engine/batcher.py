@@ -67,7 +67,7 @@ async def follow(way: Onward) -> Any:
 class _Ticket:
     """A caller in line, in one batcher after the other."""
 
-    __slots__ = ("deadline", "future", "loop", "open", "submitted", "then", "waited", "way")
+    __slots__ = ("deadline", "future", "loop", "open", "submitted", "waited", "way")
 
     def __init__(self, way: Onward, future: Any, loop: asyncio.AbstractEventLoop | None) -> None:
         self.future, self.loop = future, loop
