@@ -7,7 +7,7 @@ PEERS := .venv-peers
 TORCH := torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup serve text test lint typecheck format bench peers lock clean
+.PHONY: help setup serve text traces test lint typecheck audit format bench peers lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -18,8 +18,10 @@ serve: $(VENV)/.serve  ## Set up and serve on http://127.0.0.1:8000 (PORT=, HOST
 
 text: $(VENV)/.serve $(VENV)/.text  ## Add the encoder of sentences (90 MB), so that text models take text
 
+traces: $(VENV)/.serve $(VENV)/.traces  ## Add what sends traces of requests to a collector of OpenTelemetry
+
 test: $(VENV)/.dev $(VENV)/.text  ## Set up and run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev  ## Check style, layers, the compose file and the Dockerfile
 	$(BIN)/ruff check .
@@ -30,6 +32,9 @@ lint: $(VENV)/.dev  ## Check style, layers, the compose file and the Dockerfile
 
 typecheck: $(VENV)/.dev $(VENV)/.text  ## Check types strictly
 	$(BIN)/mypy
+
+audit: $(VENV)/.dev  ## Hold the lock files against known vulnerabilities
+	$(BIN)/python .ci/audit $(ARGS)
 
 format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff check --fix .
@@ -47,6 +52,8 @@ lock: $(VENV)/.dev  ## Make the lock files anew from pyproject.toml
 	    --group pyproject.toml:dev -o requirements-dev.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --no-deps \
 	    --group pyproject.toml:text -o requirements-text.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+	    -c requirements-dev.lock --group pyproject.toml:traces -o requirements-traces.lock
 
 setup: $(VENV)/.serve $(VENV)/.dev $(VENV)/.text
 
@@ -67,6 +74,10 @@ $(VENV)/.dev: $(VENV)/.torch requirements-dev.lock
 
 $(VENV)/.text: $(VENV)/.torch requirements-text.lock
 	$(PIP) install --require-hashes --no-deps -r requirements-text.lock
+	@touch $@
+
+$(VENV)/.traces: $(VENV)/.torch requirements-traces.lock
+	$(PIP) install --require-hashes -r requirements-traces.lock
 	@touch $@
 
 # learn2learn's C sources no longer build: of its source package only the Python files are taken.

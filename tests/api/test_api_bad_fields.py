@@ -1,6 +1,7 @@
 """Claims about fields: unknown ones, wrong types, values out of range, ids that are none, in body and path."""
 
 import copy
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from innerloop.wire import Problem
 from tests.api.asking import SUPPORT, adapt, problem_of
 
 Place = tuple[str, ...]
-ABSENT = object()
+ABSENT = SimpleNamespace()
 WRONG_BY_PLACE: dict[Place, list[Any]] = {
     ("extra",): [1, None],
     ("Steps",): [1],

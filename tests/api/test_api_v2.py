@@ -142,10 +142,10 @@ def test_bytes_are_capped_after_unpacking(small: Service) -> None:
     ("encoding", "body", "status", "code"),
     [
         ("gzip", b"no gzip", 400, "bad-request"),
-        ("gzip", gzip.compress(b"{}" * 100)[:-9], 400, "bad-request"),
-        ("deflate", gzip.compress(b"{}"), 400, "bad-request"),
+        ("gzip", gzip.compress(b"{}" * 100, mtime=0)[:-9], 400, "bad-request"),
+        ("deflate", gzip.compress(b"{}", mtime=0), 400, "bad-request"),
         ("br", b"{}", 415, "unsupported-media-type"),
-        ("gzip, gzip", gzip.compress(gzip.compress(b"{}")), 415, "unsupported-media-type"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), 415, "unsupported-media-type"),
     ],
 )
 def test_wrong_encodings_are_refused(http: httpx.Client, encoding: str, body: bytes, status: int, code: str) -> None:

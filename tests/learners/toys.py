@@ -31,6 +31,9 @@ class Toy(NamedTuple):
     for_all: bool = True
     """Whether all learners are tried on it, or one of each kind."""
 
+    def __str__(self) -> str:
+        return self.name
+
 
 def _regression(numbers: int) -> Callable[[torch.Generator, int, int], Episode]:
     """Return a world of bent planes: each target is tanh of the task's own linear map."""
