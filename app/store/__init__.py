@@ -1,5 +1,7 @@
-"""The store: models, tasks, revisions, idempotent answers, data sets and jobs, on SQLite or PostgreSQL."""
+"""The store: models, tasks, revisions, idempotent answers, data sets, jobs and keys, on SQLite or PostgreSQL."""
 
+from app.store.audit_records import AUDIT_ACTIONS, AuditAction, AuditEntry, Note
+from app.store.backup import UnusableBackup
 from app.store.engine import Synchronous
 from app.store.job_records import (
     ANY_VERSION,
@@ -14,6 +16,7 @@ from app.store.job_records import (
     LeaseLost,
     NewJob,
 )
+from app.store.key_records import SCOPES, Identity, KeyRecord, NewKey, Scope
 from app.store.records import (
     KEEP,
     ActiveVersion,
@@ -34,16 +37,21 @@ from app.store.records import (
     RevisionAsked,
     RevisionKey,
     Task,
+    Usage,
 )
 from app.store.store import Store, open_store
 
 __all__ = [
     "ANY_VERSION",
+    "AUDIT_ACTIONS",
     "KEEP",
+    "SCOPES",
     "ActiveVersion",
     "ActiveVersionChanged",
     "Addition",
     "AnyVersion",
+    "AuditAction",
+    "AuditEntry",
     "Authority",
     "Checkpoint",
     "Claim",
@@ -51,24 +59,31 @@ __all__ = [
     "DatasetRecord",
     "Head",
     "IdempotentAnswer",
+    "Identity",
     "Job",
     "JobEvent",
     "JobEventKind",
     "JobStatus",
     "Json",
     "Keep",
+    "KeyRecord",
     "LeaseLost",
     "Model",
     "ModelVersion",
     "NewAnswer",
     "NewDataset",
     "NewJob",
+    "NewKey",
     "NewRevision",
+    "Note",
     "Revision",
     "RevisionAsked",
     "RevisionKey",
+    "Scope",
     "Store",
     "Synchronous",
     "Task",
+    "UnusableBackup",
+    "Usage",
     "open_store",
 ]

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple, TypeAlias
 
+from app.store.audit import EXPIRED
+from app.store.audit_records import Noted
 from app.store.documents import Document, as_document
 from app.store.idempotency import answered_meanwhile
 from app.store.records import KEEP, Addition, Keep, NewAnswer, Revision
@@ -46,7 +48,7 @@ class Made(NamedTuple):
 class TaskDraft:
     """A task as a group finds it, and then as it leaves it.
 
-    `is_stored`: it has a row. `is_cleared`: all that was stored of it goes, as it had expired.
+    `is_stored`: it has a row. `is_cleared`: all that was stored of it goes, as it had expired or is replaced.
     """
 
     tenant: str
@@ -69,7 +71,7 @@ def written(addition: Addition) -> Written:
     new = addition.new
     return Written(
         addition,
-        sha256(new.support).hexdigest(),
+        "" if new.support is None else sha256(new.support).hexdigest(),
         None if new.weights is None else sha256(new.weights).hexdigest(),
         None if new.classes is None else as_document(new.classes).text,
         as_document(new.settings),
@@ -87,6 +89,8 @@ class Group:
         self._drafts = {(draft.tenant, draft.task_id): draft for draft in stored}
         self._answered = answered
         self._now = now
+        self.noted: list[Noted] = []
+        """What the audit log is to hold of all this."""
 
     def changed(self) -> list[TaskDraft]:
         """Return the tasks that have new revisions, by tenant and id."""
@@ -94,7 +98,7 @@ class Group:
 
     def add(self, one: Written) -> Revision:
         """Add a revision; IdempotencyInFlight, RevisionConflict, and what `answer_of` raises."""
-        new, expected_latest, ttl_seconds, idempotent = one.addition
+        new, expected_latest, ttl_seconds, idempotent, *_ = one.addition
         # Before the conflict: the same request, sent to two replicas, must find its answer.
         if idempotent is not None and (new.tenant, idempotent.route, idempotent.key) in self._answered:
             raise answered_meanwhile(idempotent.key)
@@ -110,18 +114,23 @@ class Group:
 
     def _change(self, draft: TaskDraft, latest: int, made: Made) -> None:
         if draft.latest and not latest:
+            self.noted.append(Noted(draft.tenant, draft.task_id, draft.latest, EXPIRED))
+        if draft.latest and (not latest or made.written.addition.replaces_all):
             self._clear(draft)
         if not latest:
             draft.created_at = self._now
         draft.expires_at = made.revision.expires_at
         draft.latest = draft.last_ever = made.revision.revision
         draft.made.append(made)
+        note = made.written.addition.note
+        if note is not None:
+            self.noted.append(Noted(draft.tenant, draft.task_id, draft.latest, note))
         self._drafts[_key(draft)] = draft
         if made.answer is not None:
             self._answered[made.answer_key()] = draft.task_id
 
     def _clear(self, draft: TaskDraft) -> None:
-        """Drop all of an expired task but its last number."""
+        """Drop all of an expired or replaced task but its last number."""
         draft.is_cleared = True
         draft.made.clear()
         of_task = [key for key, task_id in self._answered.items() if (key[0], task_id) == _key(draft)]
@@ -165,7 +174,7 @@ def _revision(one: Written, number: int, now: datetime, expires_at: datetime | N
         answer=one.answer.value,
         weights_sha256=one.weights_sha256,
         authority=new.authority,
-        bytes=len(new.support) + len(new.weights or b""),
+        bytes=len(new.support or b"") + len(new.weights or b""),
         created_at=now,
         expires_at=expires_at,
     )

@@ -6,7 +6,7 @@ A claim is a fence: what is written under it changes nothing once another attemp
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.store import models
@@ -18,16 +18,24 @@ from app.store.models import NewVersion
 from app.store.records import Json, ModelVersion
 from app.store.tables import JobRow
 
+# Leases are seconds long. One that ends later than this was given before the clock was set back.
+_FARTHEST_LEASES = 10
+_FARTHEST_SECONDS = 60.0
 
-def any_claimable(session: Session, now: datetime) -> bool:
-    """Return whether a job waits for a worker."""
-    return session.scalar(select(JobRow.job_id).where(_claimable(now)).limit(1)) is not None
+
+def any_claimable(session: Session, now: datetime, lease_seconds: float) -> bool:
+    """Return whether a job waits for a worker, or has a lease that no worker of these leases can have asked for."""
+    waits = or_(_claimable(now), _is_far(now, lease_seconds))
+    return session.scalar(select(JobRow.job_id).where(waits).limit(1)) is not None
 
 
 def claim_job(
     session: Session, worker: str, *, now: datetime, lease_seconds: float, max_crashes: int, crash_error: Json
 ) -> tuple[Job, Claim] | None:
     """Claim the oldest job that waits for a worker; see `JobStore.claim_job`."""
+    # Whose clock was set back keeps its job by renewing in time, as ever; one that died is not waited for that long.
+    lease = {"lease_until": now + timedelta(seconds=lease_seconds)}
+    session.execute(update(JobRow).where(_is_far(now, lease_seconds)).values(lease))
     oldest = select(JobRow).where(_claimable(now)).order_by(JobRow.created_at, JobRow.job_id).limit(1)
     # A job that somebody else is at is left to them.
     while (row := session.scalar(oldest.with_for_update(skip_locked=True))) is not None:
@@ -118,6 +126,11 @@ def complete_job(
 def _claimable(now: datetime) -> ColumnElement[bool]:
     is_abandoned = and_(JobRow.status == "running", JobRow.lease_until <= now)
     return or_(JobRow.status == "queued", is_abandoned)
+
+
+def _is_far(now: datetime, lease_seconds: float) -> ColumnElement[bool]:
+    farthest = now + timedelta(seconds=max(_FARTHEST_SECONDS, _FARTHEST_LEASES * lease_seconds))
+    return and_(JobRow.status == "running", JobRow.lease_until > farthest)
 
 
 def _claimed(session: Session, row: JobRow, worker: str, now: datetime, lease_seconds: float) -> tuple[Job, Claim]:

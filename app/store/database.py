@@ -27,6 +27,9 @@ class Database:
         self._is_sqlite = engine.dialect.name == "sqlite"
         # SQLite has one writer. Threads that queue here wake up in turn; in SQLite they would poll for it.
         self._turn = threading.Lock() if self._is_sqlite else None
+        self._counting = threading.Lock()
+        self._num_commits = 0
+        self._num_forgotten = -1  # a log that a crash left behind may hold anything
         self._log = WriteAheadLog(engine, self._taking_turns) if self._is_sqlite else None
         # Every read is one statement, which needs no transaction on PostgreSQL: two round trips saved.
         read_options = {} if self._is_sqlite else {"isolation_level": "AUTOCOMMIT"}
@@ -61,6 +64,18 @@ class Database:
             yield session
         self._written()
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Open a transaction whose statements all see the database as it was at the first of them."""
+        options = {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with translated(), self._engine.execution_options(**options).begin() as connection:
+            yield connection
+
+    @property
+    def num_commits(self) -> int:
+        """Transactions that were committed since this was made."""
+        return self._num_commits
+
     def check_writable(self) -> None:
         """Return when 64 KiB were just written and committed; StoreUnavailable or StoreFull otherwise.
 
@@ -92,6 +107,12 @@ class Database:
             with suppress(StoreUnavailable, StoreFull):
                 self._log.empty()
 
+    def forget_overwritten(self) -> None:
+        """Empty the log as `forget_deleted` does, if anything was committed since this was last asked for."""
+        if self._num_commits != self._num_forgotten:
+            self._num_forgotten = self._num_commits
+            self.forget_deleted()
+
     def close(self) -> None:
         """Close every connection that is not in use."""
         if self._log is not None:
@@ -99,6 +120,8 @@ class Database:
         self._engine.dispose()
 
     def _written(self) -> None:
+        with self._counting:
+            self._num_commits += 1
         if self._log is not None:
             self._log.written()
 

@@ -40,6 +40,7 @@ def make_engine(url: str, *, synchronous: Synchronous, wait_ms: int, num_connect
         "pool_timeout": wait_ms / 1000,
         "json_serializer": dump_json,
         "json_deserializer": load_json,
+        "hide_parameters": True,  # in errors, which are logged: rows, class names and hashes of keys are among them
     }
     if target.get_backend_name() == "sqlite":
         return _sqlite_engine(target, synchronous, wait_ms, options)

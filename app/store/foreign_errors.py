@@ -4,10 +4,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from innerloop.errors import InnerloopError, InternalError, StoreFull, StoreUnavailable
+
+log = structlog.get_logger()
 
 _RETRY_AFTER_SECONDS = 1.0
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, "53100"}  # disk_full
@@ -58,6 +61,8 @@ def unavailable(detail: str) -> StoreUnavailable:
 
 def _translation(error: DBAPIError) -> InnerloopError:
     if isinstance(error, (IntegrityError, DataError)):
+        # Its own words may hold what was to be stored: PostgreSQL quotes the row.
+        log.error("the database refused a statement", kind=type(error).__name__, statement=error.statement)
         return InternalError("the database refused a statement of the service")
     codes = _codes(error.orig)
     if codes & _FULL:

@@ -22,6 +22,8 @@ def add_revisions(
     prepared = [_written(addition) for addition in additions]
     group = [one for one in prepared if isinstance(one, Written)]
     results = iter(_together(database, group, keep_revisions, now))
+    if any(one.addition.replaces_all for one in group):
+        database.forget_deleted()
     return [next(results) if isinstance(one, Written) else one for one in prepared]
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from app.store import checkpoints, claims, job_events, jobs, models
 from app.store.database import Database
 from app.store.documents import as_stored
-from app.store.job_records import AnyVersion, Checkpoint, Claim, Job, JobEvent, NewJob
+from app.store.job_records import AnyVersion, Checkpoint, Claim, Job, JobEvent, JobStatus, NewJob
 from app.store.records import Json, ModelVersion, NewAnswer
 
 
@@ -68,6 +68,11 @@ class JobStore:
         with self._database.write() as session:
             return jobs.resume(session, tenant, job_id, now)
 
+    def job_counts(self) -> dict[JobStatus, int]:
+        """Return how many jobs of all tenants are in each state."""
+        with self._database.read() as session:
+            return jobs.job_counts(session)
+
     # ---- for workers ----
 
     def claim_job(
@@ -76,11 +81,12 @@ class JobStore:
         """Claim the oldest job that is queued or whose worker let its lease run out, None when there is none.
 
         A lease that ran out counts as a crash; over `max_crashes` of them in a row, without progress between,
-        the job fails with `crash_error` and the next one is looked at. One that was to be cancelled is.
+        the job fails with `crash_error` and the next one is looked at. One that was to be cancelled is. A lease that
+        ends too late to be of this clock, which was set back, ends `lease_seconds` from now unless it is renewed.
         """
         error = as_stored(crash_error)
         with self._database.read() as session:  # a poll that finds nothing keeps no writer waiting
-            if not claims.any_claimable(session, now):
+            if not claims.any_claimable(session, now, lease_seconds):
                 return None
         with self._database.write() as session:
             return claims.claim_job(

@@ -1,14 +1,14 @@
 """Jobs as their callers see them: queries inside a transaction that the caller holds."""
 
 from datetime import datetime
-from typing import Final
+from typing import Final, get_args
 
 from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from app.store import datasets, idempotency
 from app.store.documents import as_stored
-from app.store.job_records import Job, NewJob
+from app.store.job_records import Job, JobStatus, NewJob
 from app.store.job_states import RESUMABLE, UNFINISHED, change_status, end
 from app.store.pages import check_limit, key_after, page_of, refused
 from app.store.records import NewAnswer
@@ -60,6 +60,14 @@ def job(session: Session, tenant: str, job_id: str) -> Job:
     if row is None:
         raise no_job(job_id)
     return job_record(row)
+
+
+def job_counts(session: Session) -> dict[JobStatus, int]:
+    """Return how many jobs of all tenants are in each state."""
+    counts: dict[JobStatus, int] = dict.fromkeys(get_args(JobStatus), 0)
+    for status, number in session.execute(select(JobRow.status, func.count()).group_by(JobRow.status)):
+        counts[status] = number
+    return counts
 
 
 def check_there(session: Session, tenant: str, job_id: str) -> None:

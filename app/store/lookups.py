@@ -60,13 +60,16 @@ def stored(connection: Connection, keys: Sequence[RevisionKey], now: datetime) -
     return {key for key, there in zip(keys, found, strict=True) if there is True}
 
 
-def active_versions(connection: Connection, names: Sequence[str]) -> dict[str, ActiveVersion]:
-    """Return the active version of each model that has one."""
+def active_versions(connection: Connection, names: Sequence[str]) -> dict[str, ActiveVersion | None]:
+    """Return the active version of each model that is there, None where it has none."""
     if not names:
         return {}
     driver = driver_of(connection)
     found = connection.exec_driver_sql(_active_query(driver), driver.asked_rows([(name,) for name in names]))
-    return {name: ActiveVersion(version, authority) for name, version, authority in found.fetchall()}
+    return {
+        name: None if version is None else ActiveVersion(version, authority)
+        for name, version, authority in found.fetchall()
+    }
 
 
 def _each(
@@ -112,6 +115,7 @@ SELECT models.name, models.active_version, models.authority
 FROM {driver.asked((("name", "text"),))}
 JOIN models ON models.name = asked.name
 WHERE models.active_version IS NOT NULL
+OR EXISTS (SELECT 1 FROM model_versions WHERE model_versions.name = models.name)
 """
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from hashlib import sha256
 from itertools import groupby
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, case, delete, func, literal, not_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,7 @@ from app.store.foreign_errors import refused_as
 from app.store.job_records import ANY_VERSION, ActiveVersionChanged, AnyVersion
 from app.store.pages import check_limit, key_after, page_of
 from app.store.records import Authority, Blob, Json, Model, ModelVersion
-from app.store.tables import ModelRow, ModelVersionRow, storable
+from app.store.tables import ModelRow, ModelVersionRow, Name, storable
 from innerloop.errors import ModelNotFound, VersionInUse, VersionNotFound
 
 
@@ -34,14 +34,16 @@ def hashed(name: str, card: Json, weights: Blob) -> NewVersion:
     return NewVersion(name, as_stored(card), weights, sha256(weights).hexdigest())
 
 
-def models(session: Session, after: str | None, limit: int) -> tuple[list[Model], str | None]:
-    """Return a page of models by name."""
+def models(session: Session, own_prefix: str, after: str | None, limit: int) -> tuple[list[Model], str | None]:
+    """Return a page of models by name; see `Store.models`."""
     check_limit(limit)
-    query = select(ModelRow).where(_has_versions()).order_by(ModelRow.name).limit(limit + 1)
+    rest = _without(own_prefix)
+    query = select(ModelRow).where(_has_versions(), _is_seen(own_prefix)).order_by(rest).limit(limit + 1)
     name_after = key_after("models", after)
     if name_after is not None:
-        query = query.where(ModelRow.name > name_after)
-    rows, cursor = page_of(session.scalars(query).all(), limit, "models", lambda row: row.name)
+        query = query.where(rest > name_after)
+    found = session.scalars(query).all()
+    rows, cursor = page_of(found, limit, "models", lambda row: row.name.removeprefix(own_prefix))
     return _with_versions(session, rows), cursor
 
 
@@ -156,6 +158,24 @@ def _num_versions(session: Session, name: str) -> int:
 def _has_versions() -> ColumnElement[bool]:
     """Return as a condition that a model is there; one without a version is only the memory of its last number."""
     return select(ModelVersionRow.name).where(ModelVersionRow.name == ModelRow.name).exists()
+
+
+def _without(prefix: str) -> SQLColumnExpression[str]:
+    """Return a model's name without a prefix, where it begins with it."""
+    if not prefix:
+        return ModelRow.name
+    rest = func.substr(ModelRow.name, len(prefix) + 1)
+    return case((func.substr(ModelRow.name, 1, len(prefix)) == prefix, rest), else_=ModelRow.name)
+
+
+def _is_seen(own_prefix: str) -> ColumnElement[bool]:
+    """Return as a condition that a model is one of `Store.models`."""
+    shared = ModelRow.name.not_like("%/%")
+    if not own_prefix:
+        return shared
+    own_one = literal(own_prefix, Name).concat(ModelRow.name)
+    has_own = select(ModelVersionRow.name).where(ModelVersionRow.name == own_one).exists()
+    return or_(func.substr(ModelRow.name, 1, len(own_prefix)) == own_prefix, and_(shared, not_(has_own)))
 
 
 def _locked_or_made(session: Session, name: str, now: datetime) -> ModelRow:

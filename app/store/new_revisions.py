@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection
 
+from app.store import audit
 from app.store.additions import AnswerKey, Group, Made, TaskDraft, TaskKey, Written
 from app.store.driver import Driver, driver_of
 from app.store.foreign_errors import refused_as
@@ -47,6 +48,7 @@ def add_revisions(
     made = Group(drafts, _answered(connection, driver, group), now)
     results = [_added(made, one) for one in group]
     _write(connection, driver, made.changed(), keep_revisions, now)
+    audit.add(connection, made.noted, now)
     return results
 
 
@@ -191,7 +193,7 @@ def _revision_fields(made: Made, moment: Moment) -> Fields:
         one.classes,
         one.settings.text,
         one.answer.text,
-        new.support,
+        new.support or b"",
         new.weights,
     )
 

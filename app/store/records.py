@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
+from app.store.audit_records import Note
+
 Json: TypeAlias = dict[str, Any]
 Classes: TypeAlias = list[str] | list[int]
 Authority: TypeAlias = Literal["weights", "rows"]
@@ -60,7 +62,7 @@ class Task:
     """Describe a task.
 
     `revision` is the latest, `revisions` counts those that are kept and `bytes` what they hold;
-    `model_version`, `support_size` (rows) and `classes` are those of the latest.
+    `model_version`, `support_size` (rows), `support_stored` and `classes` are those of the latest.
     """
 
     tenant: str
@@ -70,6 +72,7 @@ class Task:
     revision: int
     revisions: int
     support_size: int
+    support_stored: bool
     classes: Classes | None
     bytes: int
     created_at: datetime
@@ -77,12 +80,21 @@ class Task:
     expires_at: datetime | None
 
 
+class Usage(NamedTuple):
+    """What is stored of a tenant."""
+
+    num_tasks: int
+    num_bytes: int
+    """Of revisions, data sets and models of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewRevision:
     """Hold what a new revision is made of; the store adds its number, its time and its hashes.
 
-    `support` and `weights` are safetensors; `support_size` counts rows. `authority` "weights" stores both;
-    "rows" stores the support alone, and `weights` is None: whoever wants them adapts again.
+    `support` and `weights` are safetensors; `support_size` counts rows. `authority` "weights" stores both, or the
+    weights alone where `support` is None; "rows" stores the support alone, and `weights` is None: whoever wants
+    them adapts again.
     """
 
     tenant: str
@@ -90,7 +102,7 @@ class NewRevision:
     model: str
     model_version: int
     settings: Json
-    support: bytes
+    support: bytes | None
     support_size: int
     classes: Classes | None
     answer: Json
@@ -101,6 +113,8 @@ class NewRevision:
         """Refuse weights that would not be stored, and a revision that would have none."""
         if (self.weights is None) != (self.authority == "rows"):
             raise ValueError("expected weights exactly where they are the authority; pass None with 'rows'")
+        if self.support is None and self.authority == "rows":
+            raise ValueError("expected the support rows where they are the authority")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +122,8 @@ class Revision:
     """Describe one revision, without its support rows and weights; `bytes` counts what is stored of both.
 
     All of it is as it was made, but `expires_at`, which is its task's at the time of reading.
-    `weights_sha256` is None where the rows are the authority.
+    `weights_sha256` is None where the rows are the authority, `support_sha256` empty where the rows are not stored:
+    a few numbers can be guessed from their hash.
     """
 
     tenant: str
@@ -126,6 +141,11 @@ class Revision:
     bytes: int
     created_at: datetime
     expires_at: datetime | None
+
+    @property
+    def support_stored(self) -> bool:
+        """Whether the rows are kept."""
+        return self.support_sha256 != ""
 
 
 class Head(NamedTuple):
@@ -185,12 +205,18 @@ class NewAnswer(Generic[R]):
 
 
 class Addition(NamedTuple):
-    """Ask for a revision to be added; `Store.add_revision` says what each field means."""
+    """Ask for a revision to be added; `Store.add_revision` says what each field means.
+
+    With `replaces_all` the task's older revisions and its idempotent answers go, and their traces too. `note` goes
+    into the audit log.
+    """
 
     new: NewRevision
     expected_latest: int
     ttl_seconds: float | Keep | None = KEEP
     idempotent: NewAnswer[Revision] | None = None
+    replaces_all: bool = False
+    note: Note | None = None
 
 
 @dataclass(frozen=True, slots=True)

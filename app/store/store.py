@@ -8,13 +8,17 @@ Moments are aware, `now` is the caller's clock. Pages are (rows, cursor of the n
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
-from app.store import deletion, group_commit, idempotency, lookups, models, revisions, tasks
+from app.store import backup, deletion, group_commit, idempotency, lookups, models, revisions, tasks, usage
+from app.store.audit_records import Note
+from app.store.audit_store import AuditStore
 from app.store.database import Database
 from app.store.dataset_store import DatasetStore
 from app.store.engine import Synchronous, make_engine
 from app.store.job_store import JobStore
+from app.store.key_store import KeyStore
 from app.store.migrate import migrate
 from app.store.records import (
     KEEP,
@@ -33,6 +37,7 @@ from app.store.records import (
     RevisionAsked,
     RevisionKey,
     Task,
+    Usage,
 )
 from innerloop.errors import RevisionNotFound, TaskNotFound
 
@@ -60,8 +65,8 @@ def open_store(
     return Store(Database(engine, wait_ms=wait_ms))
 
 
-class Store(DatasetStore, JobStore):
-    """Keep models, tasks, revisions, idempotent answers, data sets and jobs; made by `open_store`."""
+class Store(AuditStore, DatasetStore, JobStore, KeyStore):
+    """Keep models, tasks, revisions, idempotent answers, data sets, jobs and keys; made by `open_store`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -70,9 +75,32 @@ class Store(DatasetStore, JobStore):
         """Close every connection."""
         self._database.close()
 
+    @property
+    def num_commits(self) -> int:
+        """Transactions that wrote something since the store was opened; answers at once."""
+        return self._database.num_commits
+
     def check_writable(self) -> None:
         """Return when a small write was just committed; it costs about a millisecond."""
         self._database.check_writable()
+
+    def usage(self, tenant: str) -> Usage:
+        """Return what is stored of a tenant; it takes some 50 ns for each of its revisions."""
+        with self._database.lookup() as connection:
+            return usage.usage(connection, tenant)
+
+    def backup(self, file: Path) -> dict[str, int]:
+        """Write all that is in the store at one moment to a new file; return how many rows of each table. OSError.
+
+        Others read and write meanwhile.
+        """
+        with self._database.snapshot() as connection:
+            return backup.write_backup(connection, file)
+
+    def restore(self, file: Path) -> dict[str, int]:
+        """Fill the store, which has to be empty, from such a file, all of it or nothing; UnusableBackup, OSError."""
+        with self._database.addition() as connection:
+            return backup.read_backup(connection, file)
 
     # ---- models ----
 
@@ -92,10 +120,15 @@ class Store(DatasetStore, JobStore):
                 models.promote(session, name, version.version)
         return version
 
-    def models(self, *, after: str | None = None, limit: int = 50) -> tuple[list[Model], str | None]:
-        """Return a page of models by name."""
+    def models(
+        self, *, own_prefix: str = "", after: str | None = None, limit: int = 50
+    ) -> tuple[list[Model], str | None]:
+        """Return a page of models by name: those without a `/` in it, and those that begin with `own_prefix`.
+
+        Of the latter the rest of the name counts, and a model without a `/` that has that very name is left out.
+        """
         with self._database.read() as session:
-            return models.models(session, after, limit)
+            return models.models(session, own_prefix, after, limit)
 
     def model(self, name: str) -> Model:
         """Return a model with its versions; ModelNotFound."""
@@ -112,8 +145,8 @@ class Store(DatasetStore, JobStore):
         with self._database.read() as session:
             return models.model_weights(session, name, version)
 
-    def active_versions(self, names: Sequence[str]) -> dict[str, ActiveVersion]:
-        """Return the active version of each model that has one, and the authority of revisions made of it."""
+    def active_versions(self, names: Sequence[str]) -> dict[str, ActiveVersion | None]:
+        """Return the active version of each model that is there, None where it has none, and what is stored of it."""
         with self._database.lookup() as connection:
             return lookups.active_versions(connection, names)
 
@@ -157,13 +190,13 @@ class Store(DatasetStore, JobStore):
         tenant: str,
         *,
         now: datetime,
-        model: str | None = None,
+        models: Sequence[str] | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> tuple[list[Task], str | None]:
-        """Return a page of a tenant's tasks by id, those of one model when `model` is given."""
+        """Return a page of a tenant's tasks by id, those of some models when `models` is given."""
         with self._database.read() as session:
-            return tasks.tasks(session, tenant, now, model, after, limit)
+            return tasks.tasks(session, tenant, now, models, after, limit)
 
     def newest_tasks(self, tenant: str, *, now: datetime, limit: int) -> list[tuple[str, int]]:
         """Return id and latest revision of a tenant's tasks, those that changed last first."""
@@ -175,13 +208,13 @@ class Store(DatasetStore, JobStore):
         with self._database.write() as session:
             tasks.set_expiry(session, tenant, task_id, expires_at, now)
 
-    def delete_task(self, tenant: str, task_id: str, *, now: datetime) -> None:
+    def delete_task(self, tenant: str, task_id: str, *, now: datetime, note: Note | None = None) -> None:
         """Delete a task, its revisions and its idempotent answers; TaskNotFound.
 
-        Its id and last number stay, so that a later task of that id goes on counting.
+        Its id and last number stay, so that a later task of that id goes on counting. `note` goes into the audit log.
         """
         with self._database.write() as session:
-            deletion.delete_task(session, tenant, task_id, now)
+            deletion.delete_task(session, tenant, task_id, now, note)
         self._database.forget_deleted()
 
     def purge_expired(self, *, now: datetime, limit: int = 100) -> int:
@@ -191,6 +224,13 @@ class Store(DatasetStore, JobStore):
         if num_tasks:
             self._database.forget_deleted()
         return num_tasks
+
+    def forget_overwritten(self) -> None:
+        """Cut off what SQLite's log still holds of all that was deleted, pruned or overwritten; to be called at times.
+
+        The database file itself never holds it: there it is overwritten.
+        """
+        self._database.forget_overwritten()
 
     # ---- revisions ----
 
@@ -285,9 +325,15 @@ class Store(DatasetStore, JobStore):
         with self._database.read() as session:
             return idempotency.find(session, tenant, route, key)
 
-    def add_idempotent_answer(self, answer: IdempotentAnswer) -> None:
-        """Store an answer that made no revision; IdempotencyInFlight when the key was answered meanwhile."""
+    def add_idempotent_answer(self, answer: IdempotentAnswer, *, latest: int | None = None) -> None:
+        """Store an answer that made no revision; IdempotencyInFlight when the key was answered meanwhile.
+
+        One that tells of a task names what was its latest revision. TaskNotFound, RevisionConflict when it no longer
+        is: what is deleted leaves no answer behind.
+        """
         with self._database.write() as session:
+            if answer.task_id is not None and latest is not None:
+                tasks.check_latest(session, answer.tenant, answer.task_id, latest, answer.created_at)
             idempotency.add(session, answer)
 
     def purge_answers(self, *, before: datetime) -> int:

@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 
+from app.store.audit_records import AuditAction
 from app.store.job_records import JobEventKind, JobStatus
 from app.store.records import Authority, Blob, Classes, Json
 from app.store.timestamps import UtcDateTime
@@ -94,7 +95,10 @@ class TaskRow(Base):
 
 
 class RevisionRow(Base):
-    """One revision of a task; never changed, so nothing here updates it. Without weights, its rows are all of it."""
+    """One revision of a task; never changed, so nothing here updates it. Without weights, its rows are all of it.
+
+    Where the rows are not stored, `support` and `support_sha256` are empty.
+    """
 
     __tablename__ = "revisions"
     __table_args__ = (
@@ -103,6 +107,7 @@ class RevisionRow(Base):
         CheckConstraint("authority IN ('weights', 'rows')", name="ck_revisions_authority"),
         CheckConstraint("(weights IS NULL) = (authority = 'rows')", name="ck_revisions_weights"),
         Index("ix_revisions_model", "model", "model_version"),
+        Index("ix_revisions_usage", "tenant", "bytes"),
     )
 
     tenant: Mapped[str] = mapped_column(Name, primary_key=True)
@@ -220,3 +225,40 @@ class CheckpointRow(Base):
     sha256: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     data: Mapped[Blob] = _blob()
+
+
+class ApiKeyRow(Base):
+    """A key: the hash of it, whose it is, and what it may be used for; revoked, it stays."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        Index("ix_api_keys_sha256", "sha256", unique=True),
+        Index("ix_api_keys_tenant", "tenant", "key_id"),
+    )
+
+    key_id: Mapped[str] = mapped_column(Name, primary_key=True)
+    tenant: Mapped[str] = mapped_column(Name)
+    name: Mapped[str | None] = mapped_column(Name)
+    scopes: Mapped[str]
+    sha256: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class AuditRow(Base):
+    """One thing that was done to a task; never changed. It outlives the task, whose id alone it has of it."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        Index("ix_audit_tenant", "tenant", "entry_id"),
+        Index("ix_audit_task", "tenant", "task_id", "entry_id"),
+    )
+
+    entry_id: Mapped[str] = mapped_column(Name, primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    tenant: Mapped[str] = mapped_column(Name)
+    key_id: Mapped[str | None] = mapped_column(Name)
+    action: Mapped[AuditAction] = mapped_column(String)
+    task_id: Mapped[str] = mapped_column(Name)
+    revision: Mapped[int | None]
+    request_id: Mapped[str | None]

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session, aliased
 from app.store.pages import check_limit, key_after, page_of
 from app.store.records import Classes, Task
 from app.store.tables import RevisionRow, TaskRow
-from innerloop.errors import TaskNotFound
+from innerloop.errors import RevisionConflict, TaskNotFound
 
-_TaskColumns: TypeAlias = Row[TaskRow, int, int, Classes | None, int, Any]
+_TaskColumns: TypeAlias = Row[TaskRow, int, int, str, Classes | None, int, Any]
 
 
 def task(session: Session, tenant: str, task_id: str, now: datetime) -> Task:
@@ -24,13 +24,13 @@ def task(session: Session, tenant: str, task_id: str, now: datetime) -> Task:
 
 
 def tasks(
-    session: Session, tenant: str, now: datetime, model: str | None, after: str | None, limit: int
+    session: Session, tenant: str, now: datetime, models: Sequence[str] | None, after: str | None, limit: int
 ) -> tuple[list[Task], str | None]:
     """Return a page of a tenant's tasks by id."""
     check_limit(limit)
     query = _tasks(tenant, now).order_by(TaskRow.task_id).limit(limit + 1)
-    if model is not None:
-        query = query.where(TaskRow.model == model)
+    if models is not None:
+        query = query.where(TaskRow.model.in_(models))
     id_after = key_after("tasks", after)
     if id_after is not None:
         query = query.where(TaskRow.task_id > id_after)
@@ -60,6 +60,15 @@ def set_expiry(session: Session, tenant: str, task_id: str, expires_at: datetime
     row.updated_at = now
 
 
+def check_latest(session: Session, tenant: str, task_id: str, latest: int, now: datetime) -> None:
+    """Keep a task as it is until the transaction ends; TaskNotFound, RevisionConflict unless `latest` is its latest."""
+    row = locked_task(session, tenant, task_id)
+    if row is None or not is_live(row, now):
+        raise no_task(task_id)
+    if row.latest_revision != latest:
+        raise RevisionConflict(f"the task {task_id!r} is at revision {row.latest_revision} by now, not at {latest}")
+
+
 def is_live(row: TaskRow, now: datetime) -> bool:
     """Return whether the task is there: neither deleted nor expired."""
     return row.latest_revision > 0 and (row.expires_at is None or row.expires_at > now)
@@ -81,19 +90,25 @@ def of_task(revision: type[RevisionRow]) -> ColumnElement[bool]:
     return and_(revision.tenant == TaskRow.tenant, revision.task_id == TaskRow.task_id)
 
 
-def _tasks(tenant: str, now: datetime) -> Select[TaskRow, int, int, Classes | None, int, Any]:
+def _tasks(tenant: str, now: datetime) -> Select[TaskRow, int, int, str, Classes | None, int, Any]:
     kept = aliased(RevisionRow)
     num_kept = select(func.count(kept.revision)).where(of_task(kept)).scalar_subquery()
     num_bytes = select(func.sum(kept.bytes)).where(of_task(kept)).scalar_subquery()
     columns = select(
-        TaskRow, RevisionRow.model_version, RevisionRow.support_size, RevisionRow.classes, num_kept, num_bytes
+        TaskRow,
+        RevisionRow.model_version,
+        RevisionRow.support_size,
+        RevisionRow.support_sha256,
+        RevisionRow.classes,
+        num_kept,
+        num_bytes,
     )
     is_latest = and_(of_task(RevisionRow), RevisionRow.revision == TaskRow.latest_revision)
     return columns.join(RevisionRow, is_latest).where(TaskRow.tenant == tenant, live(now))
 
 
 def _record(found: _TaskColumns) -> Task:
-    row, model_version, support_size, classes, num_kept, num_bytes = found
+    row, model_version, support_size, support_sha256, classes, num_kept, num_bytes = found
     return Task(
         tenant=row.tenant,
         task_id=row.task_id,
@@ -102,6 +117,7 @@ def _record(found: _TaskColumns) -> Task:
         revision=row.latest_revision,
         revisions=num_kept,
         support_size=support_size,
+        support_stored=support_sha256 != "",
         classes=classes,
         bytes=int(num_bytes),  # PostgreSQL sums to a numeric
         created_at=row.created_at,

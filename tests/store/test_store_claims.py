@@ -59,6 +59,33 @@ def test_renewed_lease_keeps_the_job(store: Store, add_job: AddJob, claim: MakeC
     assert poll(store, now + timedelta(seconds=50)) is not None
 
 
+def test_job_of_a_dead_worker_is_not_waited_for_until_a_clock_that_was_set_back_is_where_it_was(
+    store: Store, add_job: AddJob, claim: MakeClaim, now: datetime
+) -> None:
+    add_job()
+    claim()
+    back = now - timedelta(hours=1)
+    assert poll(store, back) is None  # its worker has as long as ever to renew
+    assert store.job("default", "job-1").lease_until == back + LEASE
+    assert poll(store, back + timedelta(seconds=29)) is None
+    claimed = poll(store, back + LEASE)
+    assert claimed is not None
+    assert claimed[0].attempt == 2
+
+
+def test_job_of_a_worker_that_lives_stays_with_it_when_the_clock_is_set_back(
+    store: Store, add_job: AddJob, claim: MakeClaim, now: datetime
+) -> None:
+    add_job()
+    held = claim()
+    back = now - timedelta(hours=1)
+    for seconds in range(0, 300, 10):
+        moment = back + timedelta(seconds=seconds)
+        assert poll(store, moment) is None
+        store.renew_lease(held, now=moment, lease_seconds=30)
+    assert store.job("default", "job-1").attempt == 1
+
+
 def test_late_worker_keeps_a_job_that_nobody_took(
     store: Store, add_job: AddJob, claim: MakeClaim, now: datetime
 ) -> None:

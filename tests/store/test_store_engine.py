@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.store import Synchronous, open_store
 from app.store.engine import database_url, make_engine
@@ -22,6 +23,15 @@ def test_refusal_does_not_tell_the_password() -> None:
     with pytest.raises(ValueError, match="mysql") as refusal:
         database_url("mysql://user:secret@host/name")
     assert "secret" not in str(refusal.value)
+
+
+def test_errors_do_not_tell_what_a_statement_was_given(url: str) -> None:
+    engine = make_engine(url, synchronous="NORMAL", wait_ms=1000, num_connections=1)
+    with engine.connect() as connection, pytest.raises(SQLAlchemyError) as told:
+        connection.execute(text("SELECT * FROM nowhere WHERE rows = :rows"), {"rows": "rows of a caller"})
+    assert "nowhere" in str(told.value)
+    assert "rows of a caller" not in str(told.value)
+    engine.dispose()
 
 
 @pytest.mark.parametrize(("synchronous", "level"), [("NORMAL", 1), ("FULL", 2)])

@@ -93,6 +93,25 @@ def test_answer_without_a_revision_is_stored_once(store: Store, now: datetime) -
         store.add_idempotent_answer(replace(cached, body_sha256="other"))
 
 
+def test_an_answer_about_a_task_is_not_stored_once_the_task_has_changed(store: Store, add: Add, now: datetime) -> None:
+    cached = IdempotentAnswer("default", "/adapt", "key", "hash", 200, {"revision": 1}, "patient-17", now)
+    with pytest.raises(TaskNotFound):
+        store.add_idempotent_answer(cached, latest=1)
+    add(ttl_seconds=60)
+    store.add_idempotent_answer(cached, latest=1)
+    assert store.idempotent_answer("default", "/adapt", "key") == cached
+    late = replace(cached, key="another", created_at=now + timedelta(seconds=60))
+    with pytest.raises(TaskNotFound):
+        store.add_idempotent_answer(late, latest=1)
+    add(latest=1)
+    with pytest.raises(RevisionConflict):
+        store.add_idempotent_answer(replace(cached, key="another"), latest=1)
+    store.delete_task("default", "patient-17", now=now)
+    with pytest.raises(TaskNotFound):
+        store.add_idempotent_answer(replace(cached, key="another"), latest=2)
+    assert [store.idempotent_answer("default", "/adapt", key) for key in ("key", "another")] == [None, None]
+
+
 def test_purge_deletes_old_answers_alone(store: Store, add: Add, now: datetime) -> None:
     add(idempotent=answer("old"))
     add(latest=1, at=now + timedelta(seconds=1), idempotent=answer("young"))

@@ -46,6 +46,25 @@ def test_job_belongs_to_its_tenant(store: Store, add_job: AddJob, now: datetime)
             change("b", "job-1", now=now)
 
 
+def test_jobs_of_all_tenants_are_counted_by_status(store: Store, add_job: AddJob, now: datetime) -> None:
+    none = {"queued": 0, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 0}
+    assert store.job_counts() == none
+    for number, tenant in enumerate(("a", "a", "b")):
+        add_job(f"job-{number}", tenant=tenant)
+    store.request_cancel("b", "job-2", now=now)
+    assert store.job_counts() == none | {"queued": 2, "cancelled": 1}
+
+
+def test_commits_are_counted_and_nothing_else(store: Store, add_job: AddJob) -> None:
+    before = store.num_commits
+    add_job("job-1")
+    store.check_writable()
+    with pytest.raises(JobNotFound):
+        store.request_cancel("default", "none", now=add_job("job-2").created_at)
+    store.jobs("default")
+    assert store.num_commits - before == 3
+
+
 def test_answer_is_stored_with_its_job(store: Store, add_job: AddJob, now: datetime) -> None:
     add_job(idempotent=ANSWER)
     assert store.idempotent_answer("default", "/meta-train", "key") == IdempotentAnswer(

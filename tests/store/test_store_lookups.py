@@ -105,7 +105,7 @@ def test_weights_are_there_exactly_where_they_are_the_authority(new_revision: Ma
             replace(new_revision(), **changes)
 
 
-def test_active_versions_are_those_of_the_models_that_have_one(store: Store) -> None:
+def test_active_versions_are_of_the_models_that_are_there(store: Store) -> None:
     store.add_model_version("sinusoid", {}, b"others", activate=True)
     store.add_model_version("gone", {}, b"weights")
     store.delete_model_version("gone", 1)

@@ -1,9 +1,11 @@
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from hashlib import sha256
 
 import pytest
 
-from app.store import Store
+from app.store import Claim, Job, Store
 from innerloop.errors import ModelNotFound, VersionNotFound
 
 
@@ -97,3 +99,33 @@ def test_missing_version_is_not_found(store: Store, version: int) -> None:
     with pytest.raises(VersionNotFound):
         store.promote("sinusoid", version)
     assert store.model("sinusoid").active_version == 1
+
+
+def test_a_list_holds_the_shared_models_and_those_of_one_prefix_in_whose_place_they_stand(store: Store) -> None:
+    names = ["acme/sinusoid", "acme/Zz", "acme/a", "other/a", "other/b", "b", "A", "acm/e", "acme-2/a", "ACME/q"]
+    for name in names:
+        store.add_model_version(name, {}, name.encode())
+    store.add_model_version("acme/gone", {}, b"weights")
+    store.delete_model_version("acme/gone", 1)
+    store.add_model_version("gone", {}, b"weights")
+    seen = ["A", "acme/Zz", "acme/a", "b", "gone", "acme/sinusoid"]
+    assert [model.name for model in store.models(own_prefix="acme/")[0]] == seen
+    assert [model.name for model in store.models()[0]] == ["A", "b", "gone", "sinusoid"]
+    assert [model.name for model in store.models(own_prefix="nobody/")[0]] == ["A", "b", "gone", "sinusoid"]
+    for limit in (1, 2, 5):
+        found: list[str] = []
+        cursor: str | None = None
+        while True:
+            page, cursor = store.models(own_prefix="acme/", after=cursor, limit=limit)
+            found += [model.name for model in page]
+            if cursor is None:
+                break
+        assert found == seen
+
+
+def test_a_model_that_has_no_active_version_is_there_all_the_same(
+    store: Store, add_job: Callable[..., Job], claim: Callable[..., Claim], now: datetime
+) -> None:
+    add_job(name="acme/trained")
+    store.complete_job(claim(), "acme/trained", {}, b"weights", promote=False, expected_active=None, now=now)
+    assert store.active_versions(["acme/trained", "trained"]) == {"acme/trained": None}

@@ -50,9 +50,9 @@ def test_tasks_of_one_model_are_listed_alone(store: Store, add: Add, now: dateti
     store.add_model_version("other", {}, b"weights")
     add("a")
     add("b", model="other")
-    assert [task.task_id for task in store.tasks("default", now=now, model="other")[0]] == ["b"]
+    assert [task.task_id for task in store.tasks("default", now=now, models=["other"])[0]] == ["b"]
     add("b", latest=1)
-    assert [task.task_id for task in store.tasks("default", now=now, model="sinusoid")[0]] == ["a", "b"]
+    assert [task.task_id for task in store.tasks("default", now=now, models=["sinusoid"])[0]] == ["a", "b"]
 
 
 def test_expired_task_is_not_there(store: Store, add: Add, now: datetime) -> None:
