@@ -28,6 +28,11 @@ class BatchSizes:
         known = self._buckets.get(bucket)
         return known.most() if known else 1
 
+    def seconds(self, bucket: Hashable) -> float | None:
+        """Return what one task costs in a batch of the cheapest size; None where nothing is known. Any thread."""
+        known = self._buckets.get(bucket)
+        return known.least() if known else None
+
     def note(self, bucket: Hashable, num_tasks: int, seconds: float) -> None:
         """Remember what a batch took."""
         known = self._buckets.setdefault(bucket, _Bucket())
@@ -52,6 +57,9 @@ class _Bucket:
         if (best == len(costs) - 1 or again) and 2 ** (best + 2) * costs[best] <= 2 * MOST_BATCH_SECONDS:
             best += 1
         return int(min(MOST_TASKS, 2 ** (best + 1) - 1 if best else 1))
+
+    def least(self) -> float | None:
+        return min(self._seconds_a_task, default=None)
 
     def note(self, num_tasks: int, seconds: float) -> None:
         size = num_tasks.bit_length() - 1

@@ -1,16 +1,20 @@
-"""One thread that takes what waits: a batch leaves when the thread is free, and never because a timer says so."""
+"""Items that wait for a worker and run together by bucket; the one place with futures."""
 
 import asyncio
 import math
-import queue
 import threading
 import time
-from collections import OrderedDict, deque
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
+from app.current_request import StageTime
+from app.engine.histogram import SECONDS, SIZES, no_counts
+from app.engine.ticket import Onward, Then, Ticket, Timed
+from app.engine.worker import Worker
 from innerloop.errors import DeadlineExceeded, Draining, Overloaded
 
 Item = TypeVar("Item")
@@ -19,29 +23,6 @@ RETRY_AFTER_SECONDS = 1.0
 
 RunBatch = Callable[[Hashable, list[Item]], "Sequence[Result | Exception]"]
 """(bucket, items) -> a result or an error for each, in order; what it raises is everybody's error."""
-
-
-class Timed(NamedTuple, Generic[Result]):
-    """What work gave, how long it waited and how long it took, with the neighbours that it ran with."""
-
-    result: Result
-    queue_ms: float
-    """In all lines since its caller asked."""
-    compute_ms: float
-
-
-class Onward(NamedTuple):
-    """Where an item goes next: its caller waits on, and no event loop is asked in between."""
-
-    batcher: "Batcher[Any, Any]"
-    bucket: Hashable
-    item: Any
-    deadline: float | None = None
-    then: "Then | None" = None
-
-
-Then = Callable[[Timed[Any]], Any]
-"""What an item gave -> what its caller is told, or Onward; called in the batcher's thread, where it must be quick."""
 
 
 @dataclass(slots=True)
@@ -57,6 +38,14 @@ class Counters:
     """Items whose caller went away before they were begun."""
     seconds: float = 0.0
     """Time in batches."""
+    wait_seconds: float = 0.0
+    """Time that items were in line before they were run."""
+    sizes: list[int] = field(default_factory=lambda: no_counts(SIZES))
+    """Batches by their items."""
+    durations: list[int] = field(default_factory=lambda: no_counts(SECONDS))
+    """Batches by their time."""
+    waits: list[int] = field(default_factory=lambda: no_counts(SECONDS))
+    """Items by their time in line."""
 
 
 async def follow(way: Onward) -> Any:
@@ -64,101 +53,11 @@ async def follow(way: Onward) -> Any:
     return await way.batcher.run(way.bucket, way.item, way.deadline, way.then)
 
 
-class _Ticket:
-    """A caller in line, in one batcher after the other."""
-
-    __slots__ = ("deadline", "future", "loop", "open", "submitted", "waited", "way")
-
-    def __init__(self, way: Onward, future: Any, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.future, self.loop = future, loop
-        self.waited = 0.0
-        self.go(way)
-
-    def go(self, way: Onward) -> None:
-        """Enter a line."""
-        self.way = way
-        self.deadline = math.inf if way.deadline is None else way.deadline
-        self.submitted = time.monotonic()
-        self.open = True  # in line: neither begun nor abandoned
-
-
-_Line = tuple["Batcher[Any, Any]", Hashable]
-
-
-class Worker:
-    """A thread and what waits for it, in lines by batcher and bucket; the line of the oldest item is next.
-
-    `prepare` runs first in the thread: how many threads a computation takes is a setting of the thread it starts in.
-    """
-
-    def __init__(self, name: str, prepare: Callable[[], None] = lambda: None) -> None:
-        self._prepare = prepare
-        self._arrivals: queue.SimpleQueue[list[_Ticket]] = queue.SimpleQueue()
-        self._handing_over: dict[asyncio.AbstractEventLoop, list[_Ticket]] = {}
-        self._lines: OrderedDict[_Line, deque[_Ticket]] = OrderedDict()  # the thread's own
-        self._closed = False
-        self._thread = threading.Thread(target=self._work, name=f"batcher-{name}", daemon=True)
-        self._thread.start()
-
-    @property
-    def is_this_thread(self) -> bool:
-        """Whether the caller runs on it."""
-        return threading.current_thread() is self._thread
-
-    def take(self, tickets: list[_Ticket]) -> None:
-        """Take tickets, from any thread."""
-        self._arrivals.put(tickets)
-
-    def take_soon(self, loop: asyncio.AbstractEventLoop, ticket: _Ticket) -> None:
-        """Take a ticket together with all that come in this turn of the loop: one wake-up for them."""
-        waiting = self._handing_over.get(loop)
-        if waiting is not None:
-            waiting.append(ticket)
-            return
-        self._handing_over[loop] = [ticket]
-        loop.call_soon(self._flush, loop)
-
-    def close(self) -> None:
-        """End the thread; blocks. Its batchers are closed before."""
-        self._closed = True
-        self._arrivals.put([])  # wakes the thread
-        self._thread.join()
-
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._arrivals.put(self._handing_over.pop(loop))
-
-    # ---- the thread ----
-
-    def _work(self) -> None:
-        self._prepare()
-        while self._lines or not self._closed:
-            self._let_in(wait=not self._lines)
-            if self._lines:
-                self._run_one_batch()
-
-    def _let_in(self, *, wait: bool) -> None:
-        """Put what has arrived into its lines, waiting for something if there is nothing."""
-        try:
-            while True:
-                arrived = self._arrivals.get(block=wait)
-                for ticket in arrived:
-                    self._lines.setdefault((ticket.way.batcher, ticket.way.bucket), deque()).append(ticket)
-                wait = False
-        except queue.Empty:
-            return
-
-    def _run_one_batch(self) -> None:
-        (batcher, bucket), line = self._lines.popitem(last=False)
-        batcher.run_one(bucket, line)
-        # What is left goes behind the other lines: none waits for another one's whole line.
-        if line:
-            self._lines[batcher, bucket] = line
-
-
 class Batcher(Generic[Item, Result]):
-    """Runs items of a bucket together, buckets in the order of their oldest item; the one place with futures.
+    """Runs items of a bucket together.
 
-    `most` tells how many items of a bucket may go together. With `worker` its thread is shared, else it has one.
+    `most` tells how many items of a bucket may go together, `seconds` what one is expected to take, None where nothing
+    is known. With `worker` its thread is shared, else it has one.
     """
 
     _guard = threading.Lock()  # one for all: tickets go from one batcher to another
@@ -170,10 +69,11 @@ class Batcher(Generic[Item, Result]):
         *,
         max_depth: int,
         most: Callable[[Hashable], int] = lambda bucket: 64,
+        seconds: Callable[[Hashable], float | None] = lambda bucket: None,
         worker: Worker | None = None,
     ) -> None:
         self.name = name
-        self._run, self._most = run, most
+        self._run, self._most, self._seconds = run, most, seconds
         self._max_depth = max_depth
         self._depth = 0
         self._closed = False
@@ -197,7 +97,7 @@ class Batcher(Generic[Item, Result]):
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        ticket = _Ticket(Onward(self, bucket, item, deadline, then), future, loop)
+        ticket = Ticket(Onward(self, bucket, item, deadline, then), future, loop)
         self._enter()
         self.worker.take_soon(loop, ticket)
         timer = None
@@ -217,7 +117,7 @@ class Batcher(Generic[Item, Result]):
         if self.worker.is_this_thread:  # which cannot wait for itself
             return self._at_once(bucket, item)
         future: Future[Timed[Result]] = Future()
-        ticket = _Ticket(Onward(self, bucket, item, deadline), future, None)
+        ticket = Ticket(Onward(self, bucket, item, deadline), future, None)
         self._enter()
         self.worker.take([ticket])
         try:
@@ -237,21 +137,45 @@ class Batcher(Generic[Item, Result]):
         if self._owns_worker:
             self.worker.close()
 
-    def run_one(self, bucket: Hashable, line: deque[_Ticket]) -> None:
-        """Run as much of a line as may go together, in the worker's thread."""
-        batch, late = self._begin(line, max(1, self._most(bucket)))
+    def most(self, bucket: Hashable) -> int:
+        """Return how many items of a bucket may go together now."""
+        return max(1, self._most(bucket))
+
+    def run_one(self, bucket: Hashable, line: deque[Ticket]) -> float:
+        """Run as much of a line as may go together, in the worker's thread, and return the seconds that it took."""
+        batch, late = self._begin(line, self.most(bucket))
         if late:
             self._deliver(late, [_late()] * len(late))
         if not batch:
-            return
+            return 0.0
+        works, load = [ticket.work for ticket in batch], self.worker.load
+        if load:
+            load.begin(works)
         begun = time.monotonic()
         outcomes = self._outcomes(bucket, [ticket.way.item for ticket in batch])
         took = time.monotonic() - begun
-        self.counters.batches += 1
-        self.counters.items += len(batch)
-        self.counters.seconds += took
+        if load:
+            load.end(works, took)
+        self._note(batch, begun, took)
         told = [_told(ticket, outcome, begun, took * 1e3) for ticket, outcome in zip(batch, outcomes, strict=True)]
         self._deliver(batch, told)
+        return took
+
+    def _note(self, batch: Sequence[Ticket], begun: float, took: float) -> None:
+        """Count a batch, and tell its items' traces where they were; written out, since every request comes by."""
+        counters, num_items, waited = self.counters, len(batch), 0.0
+        counters.batches += 1
+        counters.items += num_items
+        counters.seconds += took
+        counters.sizes[0 if num_items == 1 else bisect_left(SIZES, num_items)] += 1
+        counters.durations[bisect_left(SECONDS, took)] += 1
+        for ticket in batch:
+            wait = begun - ticket.submitted
+            waited += wait
+            counters.waits[bisect_left(SECONDS, wait)] += 1
+            if ticket.times is not None:
+                ticket.times.stages.append(StageTime(self.name, ticket.submitted, begun, begun + took, num_items))
+        counters.wait_seconds += waited
 
     def _enter(self) -> None:
         """Take a place in line; Draining, Overloaded."""
@@ -264,6 +188,15 @@ class Batcher(Generic[Item, Result]):
                     retry_after_seconds=RETRY_AFTER_SECONDS,
                 )
             self._depth += 1
+
+    def _expect(self, ticket: Ticket) -> None:
+        """Say what a ticket that came on from another batcher will cost here."""
+        work = ticket.work
+        if work is None:
+            return
+        seconds = self._seconds(ticket.way.bucket) if self.worker.load is work.load else 0.0
+        if seconds is not None:
+            work.load.expect(work, seconds)
 
     def _less(self, num: int) -> None:
         """Count items that are no longer here; the guard is held."""
@@ -278,10 +211,10 @@ class Batcher(Generic[Item, Result]):
             raise outcome
         return Timed(outcome, 0.0, (time.monotonic() - begun) * 1e3)
 
-    def _begin(self, line: deque[_Ticket], most: int) -> tuple[list[_Ticket], list[_Ticket]]:
+    def _begin(self, line: deque[Ticket], most: int) -> tuple[list[Ticket], list[Ticket]]:
         """Take up to `most` tickets that can still be begun, and those that are too late, out of a line."""
-        batch: list[_Ticket] = []
-        late: list[_Ticket] = []
+        batch: list[Ticket] = []
+        late: list[Ticket] = []
         now = time.monotonic()
         with self._guard:
             while line and len(batch) < most:
@@ -298,9 +231,9 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:  # noqa: BLE001 -- its caller is told
             return [error] * len(items)
 
-    def _deliver(self, tickets: Sequence[_Ticket], outcomes: Sequence[Any]) -> None:
+    def _deliver(self, tickets: Sequence[Ticket], outcomes: Sequence[Any]) -> None:
         """Send items on, and tell each other caller its outcome: one wake-up for all callers of an event loop."""
-        onward: dict[Worker, list[_Ticket]] = {}
+        onward: dict[Worker, list[Ticket]] = {}
         by_loop: dict[asyncio.AbstractEventLoop | None, list[tuple[Any, Any]]] = {}
         with self._guard:
             for ticket, outcome in zip(tickets, outcomes, strict=True):
@@ -310,6 +243,7 @@ class Batcher(Generic[Item, Result]):
                         continue
                     outcome.batcher._depth += 1
                     ticket.go(outcome)
+                    outcome.batcher._expect(ticket)
                     onward.setdefault(outcome.batcher.worker, []).append(ticket)
                 else:
                     by_loop.setdefault(ticket.loop, []).append((ticket.future, outcome))
@@ -326,7 +260,7 @@ class Batcher(Generic[Item, Result]):
                 continue
 
 
-def _told(ticket: _Ticket, outcome: Any, begun: float, took_ms: float) -> Any:
+def _told(ticket: Ticket, outcome: Any, begun: float, took_ms: float) -> Any:
     """Return what becomes of an item: an error, where it goes next, or what its caller is told."""
     ticket.waited += begun - ticket.submitted
     if isinstance(outcome, Exception):
@@ -340,13 +274,13 @@ def _told(ticket: _Ticket, outcome: Any, begun: float, took_ms: float) -> Any:
         return error
 
 
-def _expire(ticket: _Ticket) -> None:
+def _expire(ticket: Ticket) -> None:
     """Refuse an item whose deadline has passed, unless it goes on without one by now."""
     if ticket.deadline < math.inf and _leave(ticket, "late") and not ticket.future.done():
         ticket.future.set_exception(_late())
 
 
-def _leave(ticket: _Ticket, why: str) -> bool:
+def _leave(ticket: Ticket, why: str) -> bool:
     """Take a ticket out of its line, and tell whether it still was there."""
     with Batcher._guard:
         if not ticket.open:

@@ -3,12 +3,17 @@
 import asyncio
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import pytest
 
-from app.engine.batcher import Batcher, Onward, Timed, Worker
+from app.current_request import StageTime, collect_stage_times
+from app.engine.batcher import Batcher
+from app.engine.histogram import SECONDS, SIZES
+from app.engine.ticket import Onward, Timed
+from app.engine.worker import Worker
 from innerloop.errors import DeadlineExceeded, Draining, Overloaded
 
 
@@ -201,6 +206,31 @@ async def test_what_waits_in_a_bucket_goes_together_and_each_gets_its_own(worker
     assert worker.batches == [1, 3]
     assert worker.batcher.counters.batches == 2
     assert worker.batcher.counters.items == 4
+
+
+async def test_batches_are_counted_by_size_and_time_and_items_by_their_wait(worker: Line) -> None:
+    blocker, first = await busy(worker)
+    others = [asyncio.create_task(worker.run(lambda: time.sleep(0.06), bucket="b")) for _ in range(3)]
+    await asyncio.sleep(0.3)
+    blocker.released.set()
+    await asyncio.gather(first, *others)
+    counters = worker.batcher.counters
+    assert counters.sizes == [1, 0, 1, *[0] * (len(SIZES) - 2)]
+    assert (sum(counters.durations), sum(counters.waits)) == (2, 4)
+    assert sum(counters.waits[bisect_left(SECONDS, 0.25) + 1 :]) == 3
+    assert 0.9 <= counters.wait_seconds < 30.0
+    assert counters.seconds >= 0.3 + 3 * 0.06
+
+
+async def test_where_the_time_went_is_noted_for_who_wants_to_know(worker: Line) -> None:
+    async def asking() -> list[StageTime]:
+        times = collect_stage_times()
+        await worker.run(lambda: time.sleep(0.05), bucket="b")
+        return times.stages
+
+    unasked, (noted,) = await asyncio.gather(worker.run(lambda: None, bucket="b"), asyncio.create_task(asking()))
+    assert (unasked.result, noted.stage, noted.num_together) == (None, "test", 2)
+    assert noted.asked <= noted.began <= noted.ended - 0.05
 
 
 async def test_no_bucket_waits_for_the_whole_line_of_another() -> None:
