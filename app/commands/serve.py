@@ -1,12 +1,15 @@
 """`python -m app serve`: the service on uvicorn, draining on SIGTERM."""
 
 import asyncio
+import ctypes
 import gc
-import logging
+import os
+import resource
 import signal
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import structlog
@@ -21,6 +24,18 @@ from app.main import create_app, make_context
 from app.settings import Settings
 from app.telemetry import configure_logging
 from innerloop.errors import InnerloopError
+
+DEVICE_GONE_STATUS = 70
+"""Of a process that ended because its device failed: EX_SOFTWARE, so that a supervisor starts another."""
+LINGER_SECONDS = 2.0
+"""A service without a device answers so long that it has none: what waited is told, and /readyz is seen to say so."""
+LAST_ANSWERS_SECONDS = 3
+HARD_END_SECONDS = 30.0
+"""A driver may never return from a call to a device that is gone: so long after, the process ends in any case."""
+
+M_ARENA_MAX = -8
+"""The parameter of glibc's mallopt."""
+NUM_ARENAS = 2
 
 log = structlog.get_logger()
 
@@ -40,7 +55,8 @@ def serve() -> None:
     """Serve over HTTP; settings come from the environment, see README.md."""
     settings = read_settings()
     configure_logging(settings.log_format, settings.log_level)
-    logging.basicConfig(level=logging.WARNING)
+    _few_arenas()
+    _many_files()
     _check_address(settings)
     try:
         context = make_context(settings)
@@ -52,6 +68,24 @@ def serve() -> None:
     server.run()
     if not server.started:
         raise typer.Exit(1)
+    if context.engine.failure:
+        raise typer.Exit(DEVICE_GONE_STATUS)
+
+
+def _few_arenas() -> None:
+    """Keep glibc from holding free memory for each thread: what one has freed, another then uses.
+
+    By default threads get an arena each, up to eight a core, and what is free in one stays there.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, NUM_ARENAS)
+
+
+def _many_files() -> None:
+    """Open as many connections as the system lets this process, whatever its shell would have it begin with."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _calm_collector() -> None:
@@ -88,6 +122,7 @@ class DrainingServer(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=ProblemProtocol,
+                ws="none",
                 host=settings.host,
                 port=settings.port,
                 log_config=None,
@@ -98,6 +133,14 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self._context = context
+        self._is_failing = False
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look, ten times a second, whether to stop: also when the device has failed."""
+        if self._context.engine.failure and not self._is_failing:
+            self._is_failing = True
+            self._end_without_device(self._context.engine.failure)
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say where."""
@@ -141,6 +184,18 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = True
         else:
             asyncio.get_running_loop().call_later(delay, self._exit)
+
+    def _end_without_device(self, failure: str) -> None:
+        """Stop soon: nothing can be computed here any more, and another process may find the device well."""
+        log.error("the service ends", reason=failure, seconds=LINGER_SECONDS)
+        self.config.timeout_graceful_shutdown = LAST_ANSWERS_SECONDS
+        self._context.draining = True
+        if self._context.worker:
+            self._context.worker.stop()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._exit)
+        end = threading.Timer(HARD_END_SECONDS, os._exit, [DEVICE_GONE_STATUS])
+        end.daemon = True
+        end.start()
 
     def _exit(self) -> None:
         self.should_exit = True

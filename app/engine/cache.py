@@ -4,9 +4,21 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 Value = TypeVar("Value")
+
+
+class CacheUse(NamedTuple):
+    """What a cache holds now, and what came of it since it began."""
+
+    bytes: int
+    max_bytes: int
+    entries: int
+    hits: int
+    misses: int
+    evictions: int
+    """Values that went for want of room."""
 
 
 class ByteCache(Generic[Value]):
@@ -25,7 +37,7 @@ class ByteCache(Generic[Value]):
         self._groups: dict[Hashable, set[Hashable]] = {}
         self._loading: dict[Hashable, Future[Value]] = {}
         self._forgotten: set[Hashable] = set()  # while they were loading
-        self._num_bytes = 0
+        self._num_bytes = self._hits = self._misses = self._evictions = 0
         self._lock = threading.Lock()
 
     @property
@@ -33,12 +45,25 @@ class ByteCache(Generic[Value]):
         """The bytes held now."""
         return self._num_bytes
 
-    def get(self, key: Hashable, load: Callable[[], Value]) -> Value:
-        """Return the value of `key`, from `load` on a miss; what `load` raises reaches every waiter."""
+    @property
+    def use(self) -> CacheUse:
+        """What is held now, and how often that helped."""
+        with self._lock:
+            return CacheUse(
+                self._num_bytes, self._max_bytes, len(self._values), self._hits, self._misses, self._evictions
+            )
+
+    def get(self, key: Hashable, load: Callable[[], Value], *, counts: bool = True) -> Value:
+        """Return the value of `key`, from `load` on a miss; what `load` raises reaches every waiter.
+
+        Not `counts`: for who looked with `held` before, which counted as a hit or a miss already.
+        """
         with self._lock:
             if key in self._values:
+                self._hits += counts
                 self._values.move_to_end(key)
                 return self._values[key][0]
+            self._misses += counts
             waiting = self._loading.get(key)
             mine: Future[Value] | None = None
             if waiting is None:
@@ -49,7 +74,9 @@ class ByteCache(Generic[Value]):
         """Return the value of `key` if it is held now."""
         with self._lock:
             if key not in self._values:
+                self._misses += 1
                 return None
+            self._hits += 1
             self._values.move_to_end(key)
             return self._values[key][0]
 
@@ -108,6 +135,7 @@ class ByteCache(Generic[Value]):
         self._num_bytes += size
         while self._num_bytes > self._max_bytes:
             self._drop(next(iter(self._values)))
+            self._evictions += 1
 
     def _drop(self, key: Hashable) -> None:
         if key not in self._values:

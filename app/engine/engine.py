@@ -12,14 +12,19 @@ from torch import Tensor
 
 from app.engine import executor
 from app.engine.batch_sizes import BatchSizes
-from app.engine.batcher import Batcher, Counters, Onward, Then, Timed, Worker, follow
+from app.engine.batcher import Batcher, Counters, follow
 from app.engine.buckets import AdaptBucket, Alone, Shapes, adapt_bucket, made_up_support, predict_bucket, shapes_of
-from app.engine.cache import ByteCache
+from app.engine.cache import ByteCache, CacheUse
 from app.engine.compiled import CompiledPaths
+from app.engine.compiled_maker import CompileCounters
+from app.engine.device_faults import DeviceGuard, is_of_accelerator, is_out_of_memory
 from app.engine.estimate import Estimate, estimate, estimate_many
 from app.engine.executor import Adapted, AdaptWork, Judged
+from app.engine.load import Load
 from app.engine.packed import Packed, packed_from_bytes
 from app.engine.text_encoder import TextEncoder
+from app.engine.ticket import Onward, Then, Timed
+from app.engine.worker import Worker
 from app.episode import Query
 from app.learners.model import Model
 from app.trees import num_bytes
@@ -79,15 +84,22 @@ class Engine:
         max_depth: int,
         compute_threads: int = 1,
         compiled: CompiledPaths | None = None,
+        load: Load | None = None,
     ) -> None:
-        """`compiled`: faster ways on the CPU; closed with the engine."""
+        """`compiled`: faster ways on the CPU; closed with the engine. `load`: what lets work in, to be told of it."""
         self.device = device
+        self._guard = DeviceGuard(device, self._flush)
         self._load_model = load_model
         self._compiled = compiled
         self._sizes = BatchSizes()
-        self.worker = Worker(str(device), prepare=lambda: torch.set_num_threads(compute_threads))
+        self.worker = Worker(str(device), prepare=lambda: torch.set_num_threads(compute_threads), load=load)
         self._batcher: Batcher[Any, Any] = Batcher(
-            str(device), self._run, max_depth=max_depth, most=self._most, worker=self.worker
+            str(device),
+            self._run,
+            max_depth=max_depth,
+            most=self._most,
+            seconds=self._sizes.seconds,
+            worker=self.worker,
         )
         self._models: ByteCache[Model] = ByteCache(model_cache_bytes, _model_bytes)
         self._tasks: ByteCache[Packed] = ByteCache(
@@ -103,21 +115,41 @@ class Engine:
         return self._batcher.depth
 
     @property
+    def failure(self) -> str | None:
+        """Why the device takes no work any more; None as long as it does."""
+        return self._guard.failure
+
+    @property
     def counters(self) -> Counters:
         """What the device's thread has done."""
         return self._batcher.counters
 
+    @property
+    def cache_use(self) -> dict[str, CacheUse]:
+        """What the caches hold, by their names."""
+        return {"tasks": self._tasks.use, "models": self._models.use, "texts": self._texts.cache_use}
+
+    @property
+    def compile_counters(self) -> CompileCounters:
+        """What has become of compiled programs; of none where nothing is compiled."""
+        return self._compiled.counters if self._compiled else CompileCounters()
+
     def model(self, name: str, version: int) -> Model:
         """Return a model on the device, loaded at first; blocks, and raises what loading raises."""
-        return self._models.get((name, version), lambda: self._loaded(name, version))
+        return self._guard.run(lambda: self._models.get((name, version), lambda: self._loaded(name, version)))
 
     def task_params(self, key: TaskKey, load: Callable[[], bytes]) -> Packed:
-        """Return a task's parameters on the device, from stored bytes when they are not cached; blocks."""
-        return self._tasks.get(key, lambda: packed_from_bytes(load(), self.device))
+        """Return a task's parameters on the device, from stored bytes when they are not cached; blocks.
+
+        Its caller has looked for them with `cached_params`.
+        """
+        return self._guard.run(
+            lambda: self._tasks.get(key, lambda: packed_from_bytes(load(), self.device), counts=False)
+        )
 
     def task_params_again(self, key: TaskKey, work_of: Callable[[], AdaptWork]) -> Packed:
         """Return a task's parameters, adapted again from its rows when they are not cached; blocks."""
-        return self._tasks.get(key, lambda: self._adapted_again(work_of()))
+        return self._tasks.get(key, lambda: self._adapted_again(work_of()), counts=False)
 
     def cached_params(self, key: TaskKey) -> Packed | None:
         """Return a task's parameters if they are cached."""
@@ -245,6 +277,11 @@ class Engine:
         if self._compiled:
             self._compiled.close()
 
+    def _flush(self) -> None:
+        """Drop what is cached on the device and can be had again; who uses it keeps it that long."""
+        for cache in (self._tasks, self._models):
+            cache.forget(cache.held_keys())
+
     def _loaded(self, name: str, version: int) -> Model:
         model = executor.on_device(self._load_model(name, version), self.device)
         self._shapes_of(model)  # here and not when the first request waits for the event loop
@@ -281,21 +318,22 @@ class Engine:
 
     def _run(self, bucket: Hashable, items: list[Any]) -> Sequence[Any]:
         if isinstance(bucket, Alone):
-            return [work() for work in items]
+            return [self._guard.run(work) for work in items]
         began = perf_counter()
         try:
-            outcomes = self._run_together(bucket, items)
+            outcomes = self._guard.run(lambda: self._run_together(bucket, items))
         except Exception:
-            if len(items) == 1:
+            if len(items) == 1 or self.failure is not None:
                 raise
-            # Some solvers refuse a whole batch for one of its tasks: then each is run alone, and that one is told.
+            # Some solvers refuse a whole batch for one of its tasks, and there may be no room for all of them: then
+            # each is run alone, and those are told that cannot be.
             return [self._run_apart(bucket, item) for item in items]
         self._sizes.note(bucket, len(items), perf_counter() - began)
         return outcomes
 
     def _run_apart(self, bucket: Hashable, item: Any) -> Any:
         try:
-            return self._run_together(bucket, [item])[0]
+            return self._guard.run(lambda: self._run_together(bucket, [item])[0], again=False)
         except Exception as error:  # noqa: BLE001 -- its caller is told
             return error
 
@@ -324,7 +362,9 @@ class Engine:
             return done if isinstance(done, Exception) else AdaptedTask(done, None, estimated)
         try:
             judged = executor.judge(item.work, done.params, item.validation, self.device)
-        except Exception as error:  # noqa: BLE001 -- its caller is told
+        except Exception as error:
+            if is_out_of_memory(error) or is_of_accelerator(error):
+                raise  # of the device, and not of these rows
             return error
         return AdaptedTask(done, judged, estimated)
 

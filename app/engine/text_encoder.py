@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from app.engine.cache import ByteCache
+from app.engine.cache import ByteCache, CacheUse
 from app.text.packaged import SentenceEncoder, packaged_encoder
 from app.trees import to_device
 from innerloop.errors import InvalidText
@@ -43,6 +43,11 @@ class TextEncoder:
     def cache_bytes(self) -> int:
         """The bytes of embeddings held now."""
         return self._cache.num_bytes
+
+    @property
+    def cache_use(self) -> CacheUse:
+        """What is held of embeddings, and how often that helped."""
+        return self._cache.use
 
     def embeddings(self, name: str, texts: Sequence[str], places: Sequence[str], on_device: OnDevice) -> Tensor:
         """Return [R, D] on the CPU, what the encoder `name` makes of each text; blocks.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.cache import ByteCache
+from app.engine.cache import ByteCache, CacheUse
 
 
 def cache_of(max_bytes: int) -> ByteCache[bytes]:
@@ -27,6 +27,20 @@ def test_a_value_is_loaded_once() -> None:
     assert cache.get("a", loading(b"12345")) == b"12345"
     assert cache.get("a", must_not_load) == b"12345"
     assert cache.num_bytes == 5
+
+
+def test_what_came_of_look_ups_is_counted_once_each() -> None:
+    cache = cache_of(10)
+    assert cache.use == CacheUse(bytes=0, max_bytes=10, entries=0, hits=0, misses=0, evictions=0)
+    assert cache.held("a") is None
+    assert cache.get("a", loading(b"12345"), counts=False) == b"12345"  # the look-up that was counted above
+    assert cache.get("a", must_not_load) == b"12345"
+    assert cache.get("b", loading(b"1234")) == b"1234"
+    assert cache.use == CacheUse(bytes=9, max_bytes=10, entries=2, hits=1, misses=2, evictions=0)
+    cache.put("c", b"123456")
+    assert cache.held("c") == b"123456"
+    cache.forget(["c"])
+    assert cache.use == CacheUse(bytes=4, max_bytes=10, entries=1, hits=2, misses=2, evictions=1)
 
 
 def test_what_is_held_counts_as_used_and_is_never_loaded() -> None:
