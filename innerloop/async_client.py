@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 import httpx
 
 from innerloop import calls, wire
-from innerloop.address import base_url
+from innerloop.address import base_url, key_headers
 from innerloop.calls import AdaptOne, AdaptOptions, Call, MetaTrainOptions, PredictOne, PredictOptions, with_key
 from innerloop.dataset_files import upload_of
 from innerloop.encoding import Rows
@@ -30,13 +30,16 @@ class AsyncClient:
         self,
         url: str | None = None,
         *,
+        api_key: str | None = None,
         timeout_seconds: float = 60.0,
         retries: int = 2,
         max_wait_seconds: float = 10.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._policy = RetryPolicy(retries, max_wait_seconds)
-        self._http = httpx.AsyncClient(base_url=base_url(url), timeout=timeout_seconds, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=base_url(url), headers=key_headers(api_key), timeout=timeout_seconds, transport=transport
+        )
         self._quiet = httpx.Timeout(timeout_seconds, read=max(timeout_seconds, QUIET_SECONDS))
 
     async def __aenter__(self) -> Self:
@@ -112,6 +115,18 @@ class AsyncClient:
     ) -> bytes:
         """Download a task's adapted parameters as safetensors; `delta`: what adaptation changed."""
         return await self._send(calls.task_weights(task_id, revision, form))
+
+    async def support(self, task_id: str, revision: int | None = None) -> wire.SupportAnswer:
+        """Download the support rows of a revision, the latest by default, in the units they were sent in."""
+        return await self._send(calls.support(task_id, revision))
+
+    async def remove_row(self, task_id: str, row: int, if_revision: int | None = None) -> wire.AdaptAnswer:
+        """Take a row out of a task's support: adapt again without it, and delete all older revisions."""
+        return await self._send(calls.remove_row(task_id, row, if_revision))
+
+    def audit(self, task_id: str | None = None) -> AsyncIterator[wire.AuditInfo]:
+        """List what was done to a task, there or not, or to all of them, the newest first."""
+        return self._items(calls.audit(task_id))
 
     async def delete_task(self, task_id: str) -> None:
         """Delete a task, its weights and its support rows."""

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 import httpx
 
 from innerloop import calls, wire
-from innerloop.address import base_url
+from innerloop.address import base_url, key_headers
 from innerloop.calls import AdaptOne, AdaptOptions, Call, MetaTrainOptions, PredictOne, PredictOptions, with_key
 from innerloop.dataset_files import upload_of
 from innerloop.encoding import Rows
@@ -25,7 +25,8 @@ Item = TypeVar("Item")
 class Client:
     """Call the service and wait for its answers.
 
-    The address is `url`, or the environment's INNERLOOP_URL, or http://127.0.0.1:8000. What the service
+    The address is `url`, or the environment's INNERLOOP_URL, or http://127.0.0.1:8000; the key, where the service
+    wants one, is `api_key` or the environment's INNERLOOP_API_KEY. What the service
     refuses raises the class of `innerloop.errors` that its code names. A request is sent again up to
     `retries` times when the service is full, not ready or cannot be reached, where that is safe;
     `Retry-After` is honoured up to `max_wait_seconds`. Lists go through all pages.
@@ -35,13 +36,16 @@ class Client:
         self,
         url: str | None = None,
         *,
+        api_key: str | None = None,
         timeout_seconds: float = 60.0,
         retries: int = 2,
         max_wait_seconds: float = 10.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._policy = RetryPolicy(retries, max_wait_seconds)
-        self._http = httpx.Client(base_url=base_url(url), timeout=timeout_seconds, transport=transport)
+        self._http = httpx.Client(
+            base_url=base_url(url), headers=key_headers(api_key), timeout=timeout_seconds, transport=transport
+        )
         self._quiet = httpx.Timeout(timeout_seconds, read=max(timeout_seconds, QUIET_SECONDS))
 
     def __enter__(self) -> Self:
@@ -115,6 +119,18 @@ class Client:
     def task_weights(self, task_id: str, revision: int | None = None, form: Literal["full", "delta"] = "full") -> bytes:
         """Download a task's adapted parameters as safetensors; `delta`: what adaptation changed."""
         return self._send(calls.task_weights(task_id, revision, form))
+
+    def support(self, task_id: str, revision: int | None = None) -> wire.SupportAnswer:
+        """Download the support rows of a revision, the latest by default, in the units they were sent in."""
+        return self._send(calls.support(task_id, revision))
+
+    def remove_row(self, task_id: str, row: int, if_revision: int | None = None) -> wire.AdaptAnswer:
+        """Take a row out of a task's support: adapt again without it, and delete all older revisions."""
+        return self._send(calls.remove_row(task_id, row, if_revision))
+
+    def audit(self, task_id: str | None = None) -> Iterator[wire.AuditInfo]:
+        """List what was done to a task, there or not, or to all of them, the newest first."""
+        return self._items(calls.audit(task_id))
 
     def delete_task(self, task_id: str) -> None:
         """Delete a task, its weights and its support rows."""

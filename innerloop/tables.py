@@ -19,7 +19,7 @@ def adaptation(answer: wire.AdaptAnswer) -> Table:
         "revision": f"{answer.revision}{' (cached)' if answer.cached else ''}",
         "model": f"{answer.model}@{answer.model_version}",
         "steps": number(answer.steps) + ("" if answer.kept_step == answer.steps else f", kept {answer.kept_step}"),
-        "support rows": answer.support_size,
+        "support rows": f"{answer.support_size}{'' if answer.support_stored else ', not stored'}",
         "classes": _list(answer.classes),
         "support loss": _losses(answer.support_loss),
         "expires": moment(answer.expires_at),
@@ -69,6 +69,15 @@ def tasks(found: Iterable[wire.TaskInfo]) -> Listing:
 def task(found: wire.TaskInfo) -> Table:
     """Show one task, one line a fact."""
     return facts({**_fields(found), "classes": _list(found.classes), "bytes": size(found.bytes)})
+
+
+def audit(found: Iterable[wire.AuditInfo]) -> Listing:
+    """Show one thing that was done a line."""
+    columns = [
+        Column("at"), Column("action"), Column("task"), Column("revision", 3), Column("key", 1), Column("request", 2),
+    ]  # fmt: skip
+    rows = [[moment(one.at), one.action, one.task_id, one.revision, one.key_id, one.request_id] for one in found]
+    return Listing(columns, rows)
 
 
 def models(found: Iterable[wire.ModelInfo]) -> Listing:

@@ -39,7 +39,8 @@ class AdaptFields(Settings, total=False):
     """Name the task and how to keep it.
 
     `validation` is `(inputs, targets)`; `ttl_seconds=None` keeps the task for ever, while leaving it out
-    keeps what the task has; `estimate=False` saves the time that cross-validating the support takes.
+    keeps what the task has; `estimate=False` saves the time that cross-validating the support takes;
+    `store_support=False` keeps the adapted weights without the rows.
     """
 
     task_id: str | None
@@ -48,6 +49,7 @@ class AdaptFields(Settings, total=False):
     if_revision: int | None
     validation: tuple[Rows, Rows] | None
     estimate: bool
+    store_support: bool
 
 
 class AdaptOptions(AdaptFields, Sending, total=False):
@@ -107,6 +109,25 @@ def task_weights(task_id: str, revision: int | None, form: Literal["full", "delt
     """Build `GET /tasks/{id}/weights`."""
     params = {"form": form} if revision is None else {"form": form, "revision": str(revision)}
     return Call("GET", f"/tasks/{segment(task_id)}/weights", safetensors, params, headers={"Accept": SAFETENSORS})
+
+
+def support(task_id: str, revision: int | None) -> Call[wire.SupportAnswer]:
+    """Build `GET /tasks/{id}/support`."""
+    params = {} if revision is None else {"revision": str(revision)}
+    return Call("GET", f"/tasks/{segment(task_id)}/support", wire.SupportAnswer.model_validate_json, params)
+
+
+def remove_row(task_id: str, row: int, if_revision: int | None) -> Call[wire.AdaptAnswer]:
+    """Build `DELETE /tasks/{id}/support/{row}`; not repeatable, because a second one takes out another row."""
+    params = {} if if_revision is None else {"if_revision": str(if_revision)}
+    path = f"/tasks/{segment(task_id)}/support/{row}"
+    return Call("DELETE", path, wire.AdaptAnswer.model_validate_json, params, repeatable=False)
+
+
+def audit(task_id: str | None) -> Call[wire.Page[wire.AuditInfo]]:
+    """Build `GET /audit`."""
+    params = {} if task_id is None else {"task_id": segment(task_id)}
+    return Call("GET", "/audit", wire.Page[wire.AuditInfo].model_validate_json, params)
 
 
 def delete_task(task_id: str) -> Call[None]:

@@ -50,6 +50,9 @@ def adapt(
     no_estimate: Annotated[
         bool, typer.Option("--no-estimate", help="Save the time of cross-validating the support.")
     ] = False,
+    no_store_support: Annotated[
+        bool, typer.Option("--no-store-support", help="Keep the adapted weights without the rows.")
+    ] = False,
     target: Target = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -73,6 +76,8 @@ def adapt(
         options["ttl_seconds"] = ttl_seconds
     if no_estimate:
         options["estimate"] = False
+    if no_store_support:
+        options["store_support"] = False
     with client_of(ctx, url) as client:
         show(client.adapt(rows.inputs, rows.targets, **options), tables.adaptation, as_json)
 

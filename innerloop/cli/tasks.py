@@ -1,5 +1,6 @@
 """Offer `tasks`: list, show, delete, and download weights."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from innerloop import tables
 from innerloop.cli.options import AsJson, Out, TaskId, Url, client_of
 from innerloop.cli.output import check_writable, save, show, show_all
+from innerloop.encoding import encode
 
 tasks = typer.Typer(no_args_is_help=True, help="List, show and delete tasks, and take their weights.")
 
@@ -28,6 +30,46 @@ def show_task(ctx: typer.Context, task_id: TaskId, url: Url = None, as_json: AsJ
     """Show a task."""
     with client_of(ctx, url) as client:
         show(client.task(task_id), tables.task, as_json)
+
+
+@tasks.command("support")
+def task_support(
+    ctx: typer.Context,
+    task_id: TaskId,
+    out: Annotated[Path, typer.Option(help="JSON file to write, as `adapt` reads it.")],
+    revision: Annotated[int | None, typer.Option(help="Revision of the task; else the latest.", min=1)] = None,
+    url: Url = None,
+) -> None:
+    """Download the support rows of a task."""
+    check_writable(out)
+    with client_of(ctx, url) as client:
+        save(encode(client.support(task_id, revision).support.model_dump()), out)
+
+
+@tasks.command("audit")
+def task_audit(
+    ctx: typer.Context,
+    task_id: Annotated[str | None, typer.Argument(help="Id of the task, there or not; else all.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List who did what to a task, the newest first."""
+    with client_of(ctx, url) as client:
+        show_all(list(client.audit(task_id)), tables.audit, as_json)
+
+
+@tasks.command("remove-row")
+def remove_row(
+    ctx: typer.Context,
+    task_id: TaskId,
+    row: Annotated[int, typer.Argument(help="Its place in the support of the latest revision, from 0.", min=0)],
+    if_revision: Annotated[int | None, typer.Option(help="Fail unless this is the task's latest revision.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a row out of a task: adapt again without it, and delete all older revisions."""
+    with client_of(ctx, url) as client:
+        show(client.remove_row(task_id, row, if_revision), tables.adaptation, as_json)
 
 
 @tasks.command("delete")

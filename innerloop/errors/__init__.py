@@ -6,7 +6,7 @@ InnerloopError
 │   │       BadRequest, InvalidIdempotencyKey, NotJson, NotSafetensors
 │   ├── InvalidContent           it was read, and its content is refused
 │   │   ├── InvalidRequest, InvalidId, ModelMismatch, IdempotencyKeyReused, Diverged, TrainingDiverged,
-│   │   │       TextNotAvailable
+│   │   │       SupportNeeded, SupportNotStored, TextNotAvailable
 │   │   ├── InvalidRows          what the rows hold
 │   │   │       EmptySupport, InvalidPicture, InvalidTargets, InvalidText, NonFiniteOutputs, NotFinite,
 │   │   │       ShapeMismatch, TooFewClasses, TooManyClasses, UnknownClass
@@ -14,18 +14,23 @@ InnerloopError
 │   │   │       SettingNotSupported, SettingOutOfRange, StepsOverLimit
 │   │   └── InvalidData          what an uploaded file holds
 │   │           InvalidArchive, InvalidDataset, InvalidWeights
+│   ├── Refused                  the caller may not do this
+│   │       ForbiddenScope, ForbiddenTenant, SharedModel, Unauthorized
 │   ├── NotFound
 │   │       CheckpointNotFound, DatasetNotFound, JobNotFound, ModelNotFound, ProblemNotFound,
-│   │       RevisionNotFound, RouteNotFound, TaskNotFound, VersionNotFound
+│   │       RevisionNotFound, RouteNotFound, RowNotFound, TaskNotFound, VersionNotFound
 │   ├── MethodNotAllowed
 │   ├── Conflict
-│   │       DatasetExists, DatasetInUse, IdempotencyInFlight, JobStateConflict, RevisionConflict, VersionInUse
+│   │       DatasetExists, DatasetInUse, IdempotencyInFlight, JobStateConflict, LastRow, RevisionConflict,
+│   │       VersionInUse
 │   ├── TooLarge
 │   │       BodyTooLarge, DatasetTooLarge, PictureTooLarge, TextTooLong, TooManyRows,
 │   │       TooManyRequestsInBatch
 │   ├── UnsupportedMediaType
 │   ├── Unavailable              try again after `retry_after_seconds`
-│   │       Draining, NotReady, Overloaded, StoreUnavailable
+│   │       DeviceGone, DeviceOutOfMemory, Draining, NotReady, Overloaded, StoreUnavailable
+│   ├── UsedUp                   of the caller's tenant; try again after `retry_after_seconds`
+│   │       RateLimited, ShareUsedUp, StorageUsedUp, TooManyAtOnce
 │   ├── DeadlineExceeded
 │   ├── StoreFull
 │   ├── JobCrashed
@@ -39,6 +44,7 @@ Only classes with a code are raised. A code never changes its meaning.
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from innerloop.errors.access import ForbiddenScope, ForbiddenTenant, Refused, SharedModel, Unauthorized
 from innerloop.errors.client import (
     TimedOut,
     UnexpectedAnswer,
@@ -68,6 +74,8 @@ from innerloop.errors.content import (
     SettingOutOfRange,
     ShapeMismatch,
     StepsOverLimit,
+    SupportNeeded,
+    SupportNotStored,
     TextNotAvailable,
     TooFewClasses,
     TooManyClasses,
@@ -98,14 +106,21 @@ from innerloop.errors.root import (
 )
 from innerloop.errors.service import (
     DeadlineExceeded,
+    DeviceGone,
+    DeviceOutOfMemory,
     Draining,
     InternalError,
     JobCrashed,
     NotReady,
     Overloaded,
+    RateLimited,
+    ShareUsedUp,
+    StorageUsedUp,
     StoreFull,
     StoreUnavailable,
+    TooManyAtOnce,
     Unavailable,
+    UsedUp,
 )
 from innerloop.errors.state import (
     CheckpointNotFound,
@@ -116,12 +131,14 @@ from innerloop.errors.state import (
     IdempotencyInFlight,
     JobNotFound,
     JobStateConflict,
+    LastRow,
     ModelNotFound,
     NotFound,
     ProblemNotFound,
     RevisionConflict,
     RevisionNotFound,
     RouteNotFound,
+    RowNotFound,
     TaskNotFound,
     VersionInUse,
     VersionNotFound,
@@ -139,10 +156,14 @@ __all__ = [
     "DatasetNotFound",
     "DatasetTooLarge",
     "DeadlineExceeded",
+    "DeviceGone",
+    "DeviceOutOfMemory",
     "Diverged",
     "Draining",
     "EmptySupport",
     "FieldError",
+    "ForbiddenScope",
+    "ForbiddenTenant",
     "IdempotencyInFlight",
     "IdempotencyKeyReused",
     "InnerloopError",
@@ -163,6 +184,7 @@ __all__ = [
     "JobCrashed",
     "JobNotFound",
     "JobStateConflict",
+    "LastRow",
     "MalformedRequest",
     "MethodNotAllowed",
     "ModelMismatch",
@@ -176,32 +198,43 @@ __all__ = [
     "Overloaded",
     "PictureTooLarge",
     "ProblemNotFound",
+    "RateLimited",
+    "Refused",
     "RevisionConflict",
     "RevisionNotFound",
     "RouteNotFound",
+    "RowNotFound",
     "ServiceError",
     "SettingNotSupported",
     "SettingOutOfRange",
     "ShapeMismatch",
+    "ShareUsedUp",
+    "SharedModel",
     "StepsOverLimit",
+    "StorageUsedUp",
     "StoreFull",
     "StoreUnavailable",
+    "SupportNeeded",
+    "SupportNotStored",
     "TaskNotFound",
     "TextNotAvailable",
     "TextTooLong",
     "TimedOut",
     "TooFewClasses",
     "TooLarge",
+    "TooManyAtOnce",
     "TooManyClasses",
     "TooManyRequestsInBatch",
     "TooManyRows",
     "TrainingDiverged",
+    "Unauthorized",
     "Unavailable",
     "UnexpectedAnswer",
     "UnknownClass",
     "Unreachable",
     "UnreadableFile",
     "UnsupportedMediaType",
+    "UsedUp",
     "VersionInUse",
     "VersionNotFound",
     "error_of",

@@ -44,6 +44,20 @@ class TrainingDiverged(InvalidContent):
     remedy = "Lower the meta-learning rate or the inner rate, clip the gradient, or scale the data; then start anew."
 
 
+class SupportNotStored(InvalidContent):
+    code = "support-not-stored"
+    title = "The support rows of this revision are not stored"
+    remedy = (
+        "It was adapted with store_support false and its weights alone are kept. Send all of the rows to POST /adapt."
+    )
+
+
+class SupportNeeded(InvalidContent):
+    code = "support-needed"
+    title = "Revisions of this model are stored as their support rows"
+    remedy = "Leave store_support out, or have the model's authority set to weights with POST /models/{name}/authority."
+
+
 class TextNotAvailable(InvalidContent):
     code = "text-not-available"
     title = "The service has no encoder for sentences"

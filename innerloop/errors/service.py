@@ -32,6 +32,46 @@ class StoreUnavailable(Unavailable):
     remedy = "Send the request again after Retry-After; if it stays, the operator has to look at the database."
 
 
+class DeviceOutOfMemory(Unavailable):
+    code = "device-out-of-memory"
+    title = "The device has no memory left for this work"
+    remedy = "Send it again with fewer rows, or after Retry-After; if it stays, the device needs more memory."
+
+
+class DeviceGone(Unavailable):
+    code = "device-gone"
+    title = "The device has failed"
+    remedy = "Send the request again after Retry-After; this process ends, and its supervisor starts another."
+
+
+class UsedUp(ServiceError):
+    pass
+
+
+class RateLimited(UsedUp):
+    code = "rate-limited"
+    title = "You have sent as many requests as you may in this time"
+    remedy = "Send the request again after Retry-After; GET /limits says how many a second you may send."
+
+
+class TooManyAtOnce(UsedUp):
+    code = "too-many-at-once"
+    title = "As many of your requests are under way as may be"
+    remedy = "Wait for an answer before you send the next one; GET /limits says how many may be under way."
+
+
+class ShareUsedUp(UsedUp):
+    code = "share-used-up"
+    title = "The service is full, and your share of it is used up"
+    remedy = "Send the request again after Retry-After, and fewer at a time: others are waiting too."
+
+
+class StorageUsedUp(UsedUp):
+    code = "storage-used-up"
+    title = "You have stored as much as you may"
+    remedy = "Delete tasks or data sets that are no longer needed; GET /limits says how much you may store."
+
+
 class DeadlineExceeded(ServiceError):
     code = "deadline-exceeded"
     title = "The request's time passed before the work began; it was not done"

@@ -50,6 +50,12 @@ class RouteNotFound(NotFound):
     remedy = "GET /openapi.json lists the paths."
 
 
+class RowNotFound(NotFound):
+    code = "row-not-found"
+    title = "The task's support has no such row"
+    remedy = "GET /tasks/{id}/support shows the rows of the latest revision; they are counted from 0."
+
+
 class TaskNotFound(NotFound):
     code = "task-not-found"
     title = "There is no such task"
@@ -88,6 +94,12 @@ class JobStateConflict(Conflict):
     code = "job-state"
     title = "The job is not in a state that allows this"
     remedy = "Read its status again: queued and running jobs can be cancelled, failed and cancelled ones resumed."
+
+
+class LastRow(Conflict):
+    code = "last-row"
+    title = "The row is the last one of its task or of its class"
+    remedy = "Delete the task, or adapt it anew on the rows that it is to have."
 
 
 class RevisionConflict(Conflict):

@@ -54,6 +54,7 @@ from innerloop.wire.parts import (
     Targets,
 )
 from innerloop.wire.resources import (
+    AuditInfo,
     Authority,
     AuthorityRequest,
     InputSchema,
@@ -63,6 +64,8 @@ from innerloop.wire.resources import (
     Page,
     PromoteRequest,
     RevisionInfo,
+    StoredRows,
+    SupportAnswer,
     TaskInfo,
 )
 from innerloop.wire.service import (
@@ -79,6 +82,7 @@ __all__ = [
     "AdaptRequest",
     "AdaptSettings",
     "Answer",
+    "AuditInfo",
     "Authority",
     "AuthorityRequest",
     "BuiltInTasks",
@@ -122,6 +126,8 @@ __all__ = [
     "Score",
     "SplitInfo",
     "SplitSpec",
+    "StoredRows",
+    "SupportAnswer",
     "SupportRows",
     "Targets",
     "TaskInfo",

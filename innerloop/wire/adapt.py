@@ -60,6 +60,7 @@ class AdaptRequest(AdaptSettings):
     ttl_seconds: int | None = Field(None, ge=1, le=_MAX_TTL_SECONDS)
     if_revision: int | None = Field(None, ge=0, le=MAX_INT, description="0: the task must not exist yet")
     estimate: bool = Field(True, description="Cross-validate the support rows, which adapts again for each fold")
+    store_support: bool = Field(True, description="Keep the rows; false keeps the adapted weights alone")
 
 
 class PredictRequest(AdaptSettings):
@@ -146,7 +147,7 @@ class AdaptAnswer(Answer):
     """Say what adaptation did; `classes` is None for regression.
 
     `estimate` is None where it was turned off or cannot be had: a single row, one row of each class, or a fold that
-    diverged. `familiarity` is None for models without references.
+    diverged. `familiarity` is None for models without references. `support_stored` says whether the rows are kept.
     """
 
     task_id: str
@@ -161,6 +162,7 @@ class AdaptAnswer(Answer):
     validation: Validation | None
     estimate: Estimate | None = None
     familiarity: Familiarity | None = None
+    support_stored: bool = True
     cached: bool
     expires_at: Moment | None
     timing_ms: TimingMs

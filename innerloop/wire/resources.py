@@ -71,7 +71,10 @@ class PromoteRequest(Request):
 
 
 class TaskInfo(Answer):
-    """Describe a task by its latest `revision`; `revisions` counts those that are kept."""
+    """Describe a task by its latest `revision`; `revisions` counts those that are kept.
+
+    `support_stored` is false where its weights are kept without its rows.
+    """
 
     task_id: str
     model: str
@@ -79,6 +82,7 @@ class TaskInfo(Answer):
     revision: int
     revisions: int
     support_size: int
+    support_stored: bool = True
     classes: list[ClassName] | None
     bytes: int
     created_at: Moment
@@ -96,9 +100,46 @@ class RevisionInfo(Answer):
     steps: int | None
     kept_step: int | None
     support_size: int
+    support_stored: bool = True
     classes: list[ClassName] | None
     bytes: int
     created_at: Moment
+
+
+class StoredRows(Answer):
+    """Hold rows as /adapt takes them."""
+
+    inputs: list[Any]
+    targets: list[Any]
+
+
+class SupportAnswer(Answer):
+    """Hold the support rows of a revision as /adapt takes them, in the units that they were sent in.
+
+    Pictures are numbers as the network sees them, and sentences what the encoder made of them.
+    """
+
+    task_id: str
+    revision: int
+    model: str
+    model_version: int
+    classes: list[ClassName] | None
+    support: StoredRows
+
+
+class AuditInfo(Answer):
+    """Say what was done to a task, when, with which key, and in which request.
+
+    `action` is one of adapt, append, remove-row, delete, expire, download-support and download-weights, or a later
+    release's. `key_id` is None while no key is configured, and of what expired.
+    """
+
+    at: Moment
+    action: str
+    task_id: str
+    revision: int | None
+    key_id: str | None
+    request_id: str | None
 
 
 Item = TypeVar("Item")

@@ -21,8 +21,17 @@ class Limits(Answer):
     max_learning_rate: float = 10.0
     max_learning_rate_scale: float = 100.0
     max_picture_pixels: int = 25_000_000
+    max_request_pixels: int = 1_000_000_000
     max_text_chars: int = 2000
     max_queue_depth: int = 1000
+    max_wait_seconds: float = 1.0
+    rush_wait_seconds: float = 0.1
+    tenant_requests_per_second: float = 0.0
+    """Of the caller's tenant, as the four after it; 0 is any number, as all are while the service has no keys."""
+    tenant_burst_requests: int = 0
+    tenant_requests_at_once: int = 0
+    tenant_tasks: int = 0
+    tenant_bytes: int = 0
     max_batch_requests: int = 256
     max_idempotency_key_chars: int = 255
     max_iterations: int = 1_000_000

@@ -53,6 +53,16 @@ TASK = {
     "updated_at": "2026-11-21T10:00:00Z",
     "expires_at": None,
 }
+AUDITED = {
+    "at": "2026-11-21T10:00:00Z",
+    "action": "adapt",
+    "task_id": "a",
+    "revision": 1,
+    "key_id": None,
+    "request_id": "r-1",
+}
+STORED = {"task_id": "a", "revision": 1, "model": "m", "model_version": 1, "classes": ["x", "y"]}
+STORED_SUPPORT = {**STORED, "support": {"inputs": [[1.0], [2.0]], "targets": ["x", "y"]}}
 REVISION = {**TASK, "steps": 1, "kept_step": 1}
 PROBLEM = {"code": "diverged", "title": "t", "status": 422, "remedy": "r"}
 LIMITS = wire.Limits().model_dump()
@@ -179,6 +189,55 @@ CALLS: dict[str, tuple[Callable[[Any], Any], str, Any, Any, Any]] = {
         None,
         page(REVISION),
         [wire.RevisionInfo.model_validate(REVISION)],
+    ),
+    "support": (
+        lambda client: client.support("a"),
+        "GET /tasks/a/support",
+        None,
+        STORED_SUPPORT,
+        wire.SupportAnswer.model_validate(STORED_SUPPORT),
+    ),
+    "support of a revision": (
+        lambda client: client.support("a", 1),
+        "GET /tasks/a/support?revision=1",
+        None,
+        STORED_SUPPORT,
+        wire.SupportAnswer.model_validate(STORED_SUPPORT),
+    ),
+    "remove_row": (
+        lambda client: client.remove_row("a", 3),
+        "DELETE /tasks/a/support/3",
+        None,
+        ADAPTED,
+        wire.AdaptAnswer.model_validate(ADAPTED),
+    ),
+    "remove_row of a revision": (
+        lambda client: client.remove_row("a", 0, if_revision=2),
+        "DELETE /tasks/a/support/0?if_revision=2",
+        None,
+        ADAPTED,
+        wire.AdaptAnswer.model_validate(ADAPTED),
+    ),
+    "adapt without keeping the rows": (
+        lambda client: client.adapt(X, Y, store_support=False),
+        "POST /adapt",
+        {"support": SUPPORT, "store_support": False},
+        ADAPTED,
+        wire.AdaptAnswer.model_validate(ADAPTED),
+    ),
+    "audit": (
+        lambda client: client.audit(),
+        "GET /audit",
+        None,
+        page(AUDITED),
+        [wire.AuditInfo.model_validate(AUDITED)],
+    ),
+    "audit of a task": (
+        lambda client: client.audit("a"),
+        "GET /audit?task_id=a",
+        None,
+        page(AUDITED),
+        [wire.AuditInfo.model_validate(AUDITED)],
     ),
     "delete_task": (lambda client: client.delete_task("a"), "DELETE /tasks/a", None, None, None),
     "delete_model_version": (

@@ -28,6 +28,7 @@ ADAPTED = {
     "validation": {"before": None, "after": {"loss": 0.2, "accuracy": 0.5}},
     "estimate": {"method": "k_fold", "folds": 5, "rows": 25, "accuracy": 0.92, "loss": 0.31},
     "familiarity": {"before": None, "after": 0.97},
+    "support_stored": True,
     "cached": True,
     "expires_at": None,
     "timing_ms": TIMING,
@@ -43,11 +44,20 @@ TASK = {
     "revision": 2,
     "revisions": 2,
     "support_size": 2,
+    "support_stored": True,
     "classes": None,
     "bytes": 100,
     "created_at": "2026-11-21T10:00:00Z",
     "updated_at": "2026-11-21T10:00:00Z",
     "expires_at": None,
+}
+AUDITED = {
+    "at": "2026-11-21T10:00:00Z",
+    "action": "download-weights",
+    "task_id": "a",
+    "revision": 1,
+    "key_id": "k1",
+    "request_id": "r-1",
 }
 VERSION = {
     "version": 1,
@@ -231,6 +241,8 @@ def test_predict_without_a_task_sends_the_support(tmp_path: Path) -> None:
 
 COMMANDS: dict[str, tuple[list[str], Any, str, str]] = {
     "tasks list": (["tasks", "list", "--model", "m"], [TASK], "GET /tasks?model=m", "sinusoid@1"),
+    "tasks audit": (["tasks", "audit", "a"], [AUDITED], "GET /audit?task_id=a", "download-weights"),
+    "audit": (["tasks", "audit"], [AUDITED], "GET /audit", "download-weights"),
     "tasks show": (["tasks", "show", "a"], TASK, "GET /tasks/a", "support_size"),
     "models list": (["models", "list"], [MODEL], "GET /models", "regression"),
     "models show": (["models", "show", "sinusoid"], MODEL, "GET /models/sinusoid", "sinusoid@1 (active)"),
@@ -337,6 +349,11 @@ WRONG_USAGE: dict[str, str] = {
     "models weights sinusoid 1 --out .": ". is a folder; name a file",
     "tasks weights a --out gone/w": "there is no folder gone",
     "tasks weights a --out w --form half": "'half' is not one of",
+    "tasks support a": "'--out'",
+    "tasks support a --out gone/w": "there is no folder gone",
+    "tasks remove-row a": "row",
+    "tasks remove-row a -1": "-1",
+    "tasks remove-row a one": "'row'",
     "datasets add d.csv --name d": "'--kind'",
     "datasets add d.csv --name d/e --kind grouped": "name: String should match pattern",
     "datasets add d.csv --name d --kind labelled --fractions 1,2": "split.fractions",
