@@ -2,8 +2,10 @@
 
 import typer
 
+from app.commands.backup import backup, restore
 from app.commands.calibrate import calibrate
 from app.commands.evaluate import evaluate
+from app.commands.keys import keys
 from app.commands.serve import serve
 from app.commands.train import train
 from app.commands.worker import worker
@@ -14,6 +16,9 @@ cli.command()(worker)
 cli.command()(train)
 cli.command()(evaluate)
 cli.command()(calibrate)
+cli.command()(backup)
+cli.command()(restore)
+cli.add_typer(keys, name="keys")
 
 if __name__ == "__main__":
     cli(prog_name="python -m app")

@@ -16,25 +16,35 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.context import Context, limits_of, now
 from app.api.hot_routes import HotRoutes
+from app.api.key_watch import KeyWatch
 from app.api.middleware import RequestIdMiddleware
 from app.api.openapi import install_openapi
 from app.api.problems import install_problem_handlers
-from app.api.routes import HOT_ENDPOINTS, ROUTERS
+from app.api.routes import HOT_ROUTES, ROUTERS
 from app.api.stages import Stage
+from app.api.storage_limits import StorageLimits
+from app.api.tenant_limits import Rates, TenantLimits
+from app.api.tracing import Tracing
 from app.card import Card
 from app.engine.compiled import CompiledPaths
 from app.engine.compiled_child import compile_in_child
 from app.engine.engine import Engine
+from app.engine.load import Load, LoadLimits
 from app.jobs.model_files import ModelFiles, model_of, shipped_models
 from app.jobs.options import WorkerOptions
 from app.jobs.worker import JobWorker
 from app.learners.model import Model
 from app.programs.folder import ProgramFolder
 from app.programs.process import has_compiler
-from app.settings import Settings
+from app.settings import Settings, is_loopback
 from app.store import Store, open_store
 from innerloop import __version__
 from innerloop.errors import InnerloopError, ModelNotFound
+
+UNGUARDED = (
+    "HOST={host} would serve other machines, and there is no key yet: anybody who reaches it could use it. Make one "
+    "with `python -m app keys create`, leave HOST at 127.0.0.1, or set ALLOW_NO_KEYS=1 if that is meant"
+)
 
 log = structlog.get_logger()
 
@@ -62,7 +72,9 @@ class _App(FastAPI):
 
     def __init__(self, context: Context, **options: Any) -> None:
         super().__init__(**options)
-        self._surrounded = RequestIdMiddleware(HotRoutes(super().__call__, context, HOT_ENDPOINTS))
+        self._surrounded = RequestIdMiddleware(
+            HotRoutes(super().__call__, context, HOT_ROUTES), context.requests, context.tracing
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -82,21 +94,30 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.gather(purging, return_exceptions=True)
         if context.worker:
             await to_thread.run_sync(context.worker.close)
-        for stage in (context.reading, context.engine, context.writing):
+        for stage in (context.identifying, context.reading, context.engine, context.writing):
             await to_thread.run_sync(stage.close)
         await to_thread.run_sync(context.store.close)
+        if context.tracing:
+            await to_thread.run_sync(context.tracing.close)
 
 
 def make_context(settings: Settings) -> Context:
     """Open the store, register the shipped models and start the engine; blocks.
 
-    Raises StoreUnavailable or StoreFull, and ValueError for a device, a database or a model file that is none.
+    Raises StoreUnavailable or StoreFull, and ValueError for a device, a database or a model file that is none, for an
+    address that others reach while nobody needs a key, and for traces that nothing here can send.
     """
     store = opened_store(settings)
+    has_keys = store.has_keys()
+    if not (has_keys or settings.allow_no_keys or is_loopback(settings.host)):
+        store.close()
+        raise ValueError(UNGUARDED.format(host=settings.host))
     for files in shipped_models(settings.models_dir):
         store.add_model_version(files.card.name, files.card.model_dump(mode="json"), files.packed())
     device = device_of(settings.device)
     compute_threads = settings.compute_threads or max(1, (os.cpu_count() or 1) // 2)
+    tracing = Tracing(settings.otel_exporter_otlp_endpoint) if settings.otel_exporter_otlp_endpoint else None
+    load = Load(LoadLimits(settings.max_wait_seconds, settings.rush_wait_seconds))
     engine = Engine(
         device,
         lambda name, version: _load_model(store, name, version),
@@ -106,6 +127,7 @@ def make_context(settings: Settings) -> Context:
         max_depth=settings.max_queue_depth,
         compute_threads=compute_threads,
         compiled=_compiled_paths(settings, device, compute_threads),
+        load=load,
     )
     _warm_up(engine, store, settings.default_model)
     return Context(
@@ -115,8 +137,18 @@ def make_context(settings: Settings) -> Context:
         engine,
         reading=Stage("reading", settings.max_queue_depth, engine.worker),
         writing=Stage("writing", settings.max_queue_depth),
+        load=load,
+        rates=TenantLimits(_rates(settings)),
+        storage=StorageLimits(settings.tenant_tasks, settings.tenant_bytes, store.usage),
+        identifying=Stage("identifying", settings.max_queue_depth),
+        keys=KeyWatch(are_configured=has_keys),
         worker=make_worker(settings, store) if settings.job_worker else None,
+        tracing=tracing,
     )
+
+
+def _rates(settings: Settings) -> Rates:
+    return Rates(settings.tenant_requests_per_second, settings.tenant_burst_requests, settings.tenant_requests_at_once)
 
 
 def _compiled_paths(settings: Settings, device: torch.device, threads: int) -> CompiledPaths | None:
@@ -200,3 +232,8 @@ def _purge(context: Context) -> None:
     cached = context.engine.cached_tasks()
     context.engine.forget_revisions({*cached} - context.store.stored_revisions(cached, now=moment))
     context.store.purge_answers(before=moment - timedelta(seconds=context.settings.idempotency_ttl_seconds))
+    days = context.settings.audit_days
+    noted_before = moment - timedelta(days=days) if days else moment + timedelta(seconds=1)  # what just expired too
+    while context.store.purge_audit(before=noted_before):
+        pass
+    context.store.forget_overwritten()

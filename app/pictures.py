@@ -1,6 +1,7 @@
 """Pictures as networks see them: decoded, turned upright, on white, at the network's size, 0 to 1."""
 
 import io
+import struct
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from innerloop.errors import InvalidPicture, PictureTooLarge
 
 FORMATS = ("PNG", "JPEG")
+PNG_HEAD, PNG_SIZE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", struct.Struct(">LL")
 MODES = {1: "L", 3: "RGB"}
 """Pillow's mode by the number of channels."""
 ORIENTATION_TAG = 0x0112
@@ -49,6 +51,33 @@ def decode_picture(
         raise InvalidPicture(f"a damaged picture: {error}") from error
     pixels = np.asarray(resized, dtype=np.uint8)
     return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
+
+
+def check_together(num_pixels: int, max_pixels: int) -> None:
+    """Raise PictureTooLarge for more pixels of all pictures together: each takes its time, however few bytes it has."""
+    if num_pixels > max_pixels:
+        raise PictureTooLarge(
+            f"pictures of {num_pixels} pixels together; at most {max_pixels} (max_request_pixels in GET /limits): "
+            "scale them down, or send fewer at a time"
+        )
+
+
+def pixels_to_decode(data: bytes, max_pixels: int) -> int:
+    """Return how many pixels of a PNG or JPEG would be decoded; none where it is refused by itself."""
+    found = _num_pixels(data)
+    return found if found <= max_pixels else 0
+
+
+def _num_pixels(data: bytes) -> int:
+    """Return how many pixels a PNG or JPEG says it has, by its header; 0 where that cannot be read."""
+    if data.startswith(PNG_HEAD) and len(data) >= len(PNG_HEAD) + PNG_SIZE.size:
+        width, height = PNG_SIZE.unpack_from(data, len(PNG_HEAD))
+        return int(width * height)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            return picture.width * picture.height
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return 0
 
 
 def _upright(picture: Image.Image) -> Image.Image:

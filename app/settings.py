@@ -2,9 +2,9 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -16,9 +16,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    host: str = Field("127.0.0.1", description="Address to listen on; other than loopback needs ALLOW_NO_KEYS=1")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; beyond loopback there must be a key, or ALLOW_NO_KEYS=1"
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one")
-    allow_no_keys: bool = Field(False, description="Serve other machines although nobody needs a key yet")
+    allow_no_keys: bool = Field(False, description="Serve other machines although no key is configured")
     data_dir: Path = Field(Path("data"), description="Folder of the SQLite database")
     database_url: str | None = Field(None, description="`postgresql://...`; absent: SQLite in DATA_DIR")
     sqlite_synchronous: Literal["NORMAL", "FULL"] = Field(
@@ -38,7 +40,10 @@ class Settings(BaseSettings):
     text_cache_bytes: int = Field(64 * MIB, ge=0, description="Embeddings of sentences kept, by content")
     store_wait_ms: int = Field(5_000, ge=1, description="Longest wait for a lock or a connection of the store")
     store_connections: int = Field(10, ge=1, description="Connections to the store")
-    purge_every_seconds: float = Field(30.0, gt=0, description="How often expired tasks are deleted")
+    purge_every_seconds: float = Field(
+        30.0, gt=0, le=60, description="How often expired tasks are deleted; at most 60, as they go within a minute"
+    )
+    audit_days: int = Field(90, ge=0, description="How long the audit log keeps what was done; 0 keeps no log")
     idempotency_ttl_seconds: int = Field(86_400, ge=1, description="How long an Idempotency-Key is remembered")
     drain_delay_seconds: float = Field(
         0.0, ge=0, description="After SIGTERM: go on serving so long with /readyz at 503, for load balancers"
@@ -51,6 +56,17 @@ class Settings(BaseSettings):
     max_job_crashes: int = Field(10, ge=0, description="Deaths of a training process without progress, then it failed")
     log_format: Literal["text", "json"] = Field("text", description="How log lines are written")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged")
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="`http://...` of a collector that takes traces by OTLP over HTTP"
+    )
+
+    tenant_requests_per_second: float = Field(500.0, ge=0, description="Requests a second of a tenant; 0: any number")
+    tenant_burst_requests: int = Field(2_000, ge=1, description="Requests of a tenant at once after a pause")
+    tenant_requests_at_once: int = Field(256, ge=0, description="Requests of a tenant under way; 0: any number")
+    tenant_tasks: int = Field(1_000_000, ge=0, description="Tasks kept of a tenant; 0: any number")
+    tenant_bytes: int = Field(
+        10 * 1024 * MIB, ge=0, description="Bytes kept of a tenant: revisions, data sets and its models; 0: any number"
+    )
 
     max_body_bytes: int = Field(64 * MIB, ge=1, description="Largest request body")
     max_support_rows: int = Field(1_000, ge=1, description="Support rows of a task, appended ones included")
@@ -61,8 +77,13 @@ class Settings(BaseSettings):
     max_learning_rate_scale: float = Field(100.0, gt=0, description="Largest learning_rate_scale")
     max_revisions: int = Field(20, ge=1, description="Revisions kept of a task, the newest")
     max_picture_pixels: int = Field(25_000_000, ge=1, description="Pixels of a PNG or JPEG")
+    max_request_pixels: int = Field(1_000_000_000, ge=1, description="Pixels of all pictures that come together")
     max_text_chars: int = Field(2_000, ge=1, description="Characters of a sentence")
     max_queue_depth: int = Field(1_000, ge=1, description="Requests that wait for the device")
+    max_wait_seconds: float = Field(1.0, gt=0, description="Work that may wait for the device, in seconds of it")
+    rush_wait_seconds: float = Field(
+        0.1, gt=0, description="The same once that was not enough, until nothing was refused for a second"
+    )
     max_batch_requests: int = Field(256, ge=1, description="Calls in one `/adapt/batch` or `/predict/batch`")
     max_iterations: int = Field(1_000_000, ge=1, description="Meta-training: iterations")
     max_meta_batch_size: int = Field(1_000, ge=1, description="Meta-training: tasks of an iteration")
@@ -74,15 +95,6 @@ class Settings(BaseSettings):
     max_dataset_bytes: int = Field(128 * MIB, ge=1, description="Bytes of a data set, decoded")
     max_archive_entries: int = Field(100_000, ge=1, description="Files in an uploaded archive")
     max_network_parameters: int = Field(50_000_000, ge=1, description="Meta-training: numbers in a network")
-
-    @model_validator(mode="after")
-    def _open_only_on_purpose(self) -> Self:
-        if not self.allow_no_keys and not is_loopback(self.host):
-            raise ValueError(
-                f"HOST={self.host} would serve other machines, and there are no keys yet: anybody who reaches it could "
-                "use it. Set ALLOW_NO_KEYS=1 if that is meant, or leave HOST at 127.0.0.1"
-            )
-        return self
 
     @property
     def store_url(self) -> str:

@@ -1,4 +1,4 @@
-"""Names of log fields, the shape of log lines, and the id of a request."""
+"""Names of log fields, the shape of log lines, and ids of requests."""
 
 import asyncio
 import atexit
@@ -14,18 +14,25 @@ from typing import Any, Literal
 import orjson
 import structlog
 
+from app.current_request import current_request_id
+
 REQUEST_ID = "request_id"
 _numbers = itertools.count(1)
 
 
 def configure_logging(log_format: Literal["text", "json"], level: str) -> None:
-    """Write log lines of `level` and above to standard error: readable, or one JSON object each."""
+    """Write log lines of `level` and above to standard error: readable, or one JSON object each.
+
+    Lines of the standard library's `logging`, and Python's warnings, take the same shape. Each line that is written
+    for a request, in whatever thread, has its id.
+    """
     renderer: Any = structlog.processors.JSONRenderer(serializer=_json)
     if log_format == "text":
-        renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else _PlainRenderer()
+        renderer = _console(colors=True) if sys.stderr.isatty() else _PlainRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _with_request_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info if log_format == "json" else _unchanged,
@@ -36,6 +43,8 @@ def configure_logging(log_format: Literal["text", "json"], level: str) -> None:
         # Assembled anew, a logger costs more than its line, and there is a line a request.
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(level=logging.WARNING, handlers=[_FromLogging()])
+    logging.captureWarnings(True)
 
 
 def new_request_id() -> str:
@@ -50,6 +59,27 @@ def new_request_id() -> str:
 def request_id_of(scope: Mapping[str, Any]) -> str:
     """Return the id of the request that an ASGI scope belongs to."""
     return str(scope.get("state", {}).get(REQUEST_ID, ""))
+
+
+class _FromLogging(logging.Handler):
+    """Writes what libraries log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            fields: dict[str, Any] = {"logger": record.name}
+            if record.exc_info:
+                fields["exc_info"] = record.exc_info
+            structlog.get_logger().log(record.levelno, record.getMessage(), **fields)
+        except Exception:  # noqa: BLE001 -- as the standard library's own handlers do
+            self.handleError(record)
+
+
+def _with_request_id(logger: Any, method: str, event: Any) -> Any:
+    if REQUEST_ID not in event:
+        request_id = current_request_id()
+        if request_id:
+            event[REQUEST_ID] = request_id
+    return event
 
 
 def _unchanged(logger: Any, method: str, event: Any) -> Any:
@@ -107,11 +137,16 @@ _LINES = _Lines()
 atexit.register(_LINES.write)
 
 
+def _console(*, colors: bool) -> structlog.dev.ConsoleRenderer:
+    """Return a renderer whose traces are without local variables: keys and rows of callers are among them."""
+    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+
+
 class _PlainRenderer:
     """Renders a line for files and pipes, ten times faster than the one that pads and colours."""
 
     def __init__(self) -> None:
-        self._with_trace = structlog.dev.ConsoleRenderer(colors=False)
+        self._with_trace = _console(colors=False)
 
     def __call__(self, logger: Any, method: str, event: Any) -> str:
         if "exc_info" in event:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from app.api.model_names import public_name
 from app.api.outcome import Caller
 from app.api.preparing import Prepared
 from app.engine.estimate import Estimate
@@ -43,7 +44,7 @@ def answer_json(
     return {
         "task_id": revision.task_id,
         "revision": revision.revision,
-        "model": revision.model,
+        "model": public_name(revision.model),
         "model_version": revision.model_version,
         "steps": revision.answer["steps"],
         "kept_step": revision.answer["kept_step"],
@@ -53,6 +54,7 @@ def answer_json(
         "validation": worth.validation,
         "estimate": worth.estimate,
         "familiarity": worth.familiarity,
+        "support_stored": revision.support_stored,
         "cached": cached,
         "expires_at": utc_text(revision.expires_at) if revision.expires_at else None,
         "timing_ms": {

@@ -12,11 +12,12 @@ from app.api.outcome import Caller, Outcome
 from app.api.preparing import AdaptCall, Prepared, ReadAdapt, prepare_many
 from app.api.task_params import params_again
 from app.api.turns import Turn
-from app.engine.batcher import Onward, Timed
+from app.engine.batcher import follow
 from app.engine.engine import AdaptedTask, TaskKey
 from app.engine.estimate import Estimate
 from app.engine.packed import Packed
-from app.store import KEEP, Addition, IdempotentAnswer, Keep, NewAnswer, NewRevision, Revision
+from app.engine.ticket import Onward, Timed
+from app.store import KEEP, Addition, AuditAction, IdempotentAnswer, Keep, NewAnswer, NewRevision, Revision
 from innerloop.errors import InnerloopError, RevisionConflict, RevisionNotFound, TaskNotFound
 from innerloop.wire import AdaptRequest
 
@@ -30,7 +31,8 @@ ESTIMATE = "estimate"
 
 async def adapt_task(context: Context, caller: Caller, read: ReadAdapt, *, is_large: bool) -> Outcome:
     """Adapt, store and answer; calls for one task run one after the other. `read` parses the body."""
-    with context.turns.caller() as turn:
+    kind = caller.tenant, "adapt", is_large
+    with context.load.work(caller.tenant, kind), context.turns.caller() as turn:
         call, num_tries = AdaptCall(context, caller, _Once(read)), 0
         while True:
             journey = _Journey(context, caller, turn)
@@ -68,6 +70,16 @@ class _Once:
         if self._request is None:
             self._request = self._read()
         return self._request
+
+
+async def adapt_prepared(context: Context, caller: Caller, turn: Turn, prepared: Prepared) -> Outcome:
+    """Adapt what was prepared by a caller who has the task's turn, store it and answer; RevisionConflict."""
+    journey = _Journey(context, caller, turn)
+    way = journey.read(Timed(prepared, 0.0, 0.0))
+    assert way is not None
+    await follow(way)
+    assert journey.outcome is not None
+    return journey.outcome
 
 
 class _Journey:
@@ -153,14 +165,25 @@ def _store_many(news: Sequence[_New], quick: bool) -> Sequence[Revision | Except
 
 def _addition(caller: Caller, prepared: Prepared, done: AdaptedTask, answer_of: AnswerOf) -> Callable[[], Addition]:
     def made() -> Addition:
+        new = _new_revision(caller, prepared, done)
+        if prepared.room:
+            prepared.room.note(len(new.weights or b""))
         return Addition(
-            _new_revision(caller, prepared, done),
+            new,
             prepared.latest.revision if prepared.latest else 0,
             _ttl(prepared.request),
             _new_answer(caller, answer_of),
+            prepared.replaces_all,
+            caller.asker.note(_action(prepared)) if caller.asker else None,
         )
 
     return made
+
+
+def _action(prepared: Prepared) -> AuditAction:
+    if prepared.replaces_all:
+        return "remove-row"
+    return "append" if prepared.request.append else "adapt"
 
 
 def _new_revision(caller: Caller, prepared: Prepared, done: AdaptedTask) -> NewRevision:
@@ -176,7 +199,7 @@ def _new_revision(caller: Caller, prepared: Prepared, done: AdaptedTask) -> NewR
         model=chosen.name,
         model_version=chosen.version,
         settings=prepared.settings.as_json(),
-        support=prepared.support,
+        support=prepared.support if prepared.request.store_support else None,
         support_size=len(prepared.rows.inputs),
         classes=prepared.rows.classes,
         answer=answer,
@@ -240,7 +263,7 @@ def _keep(
             task_id=latest.task_id,
             created_at=moment,
         )
-        context.store.add_idempotent_answer(remembered)
+        context.store.add_idempotent_answer(remembered, latest=latest.revision)
     return answer
 
 

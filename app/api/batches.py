@@ -8,7 +8,8 @@ import orjson
 import structlog
 
 from app.api.body import json_list
-from app.api.problems import problem_document
+from app.api.problems import UNFORESEEN, problem_document
+from app.current_request import current_stage_times
 from innerloop.errors import InnerloopError, InternalError, InvalidRequest, TooManyRequestsInBatch
 
 log = structlog.get_logger()
@@ -31,6 +32,9 @@ def bodies_of(body: bytes, max_requests: int) -> list[Any]:
 
 async def answers_of(bodies: Sequence[Any], answer: AnswerOne, request_id: str) -> bytes:
     """Return the JSON list of answers, a problem document in the place of each call that failed."""
+    times = current_stage_times()
+    if times is not None:
+        times.num_tasks = len(bodies)
     answers = await asyncio.gather(*(_answer_or_problem(one, answer, request_id) for one in bodies))
     return b"[" + b",".join(answers) + b"]"
 
@@ -42,5 +46,5 @@ async def _answer_or_problem(one: Any, answer: AnswerOne, request_id: str) -> by
         failure = error
     except Exception as error:
         log.error("unforeseen error", exc_info=error, request_id=request_id)
-        failure = InternalError("the service failed; its log has more under this request_id")
+        failure = InternalError(UNFORESEEN)
     return orjson.dumps(problem_document(failure, request_id))

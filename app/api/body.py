@@ -6,27 +6,36 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import orjson
+from anyio import to_thread
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from app.api.compression import encoding_of, too_large, unpacked
 from app.api.problems import MAX_FIELDS, invalid_request
-from innerloop.errors import BodyTooLarge, InvalidRequest, NotFinite, NotJson, UnsupportedMediaType
+from innerloop.errors import InvalidRequest, NotFinite, NotJson, UnsupportedMediaType
 
 Body = TypeVar("Body", bound=BaseModel)
 JSON = "application/json"
 
 
 async def read_body(request: Request, max_bytes: int, media_type: str = JSON) -> bytes:
-    """Return the body of a request with a body of `media_type`.
-
-    Raises BodyTooLarge while reading, whether or not a length was declared, and UnsupportedMediaType.
-    """
+    """Return the body of a request with a body of `media_type`, as `read_bytes` does; UnsupportedMediaType."""
     _check_media_type(request, media_type)
     return await read_bytes(request, max_bytes)
 
 
 async def read_bytes(request: Request, max_bytes: int) -> bytes:
-    """Return a body whatever its type; BodyTooLarge while reading, whether or not a length was declared."""
+    """Return a body whatever its type, unpacked where it is compressed.
+
+    Raises BodyTooLarge while reading, whether or not a length was declared, and for what would be too large once
+    unpacked; BadRequest for what cannot be unpacked, and UnsupportedMediaType for a compression that is not taken.
+    """
+    encoding = encoding_of(request)
+    body = await _read(request, max_bytes)
+    return body if encoding is None else await to_thread.run_sync(unpacked, body, encoding, max_bytes)
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
     declared = request.headers.get("Content-Length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise too_large(max_bytes)
@@ -118,11 +127,3 @@ def _check_media_type(request: Request, media_type: str) -> None:
         taken = kind in (media_type, "application/octet-stream")
     if not taken:
         raise UnsupportedMediaType(f"Content-Type {kind!r} is not taken; send {media_type}")
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not taken; send the body as it is")
-
-
-def too_large(max_bytes: int) -> BodyTooLarge:
-    """Return the error of a body over the cap."""
-    return BodyTooLarge(f"the body is larger than the {max_bytes} bytes that are taken here")

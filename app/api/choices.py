@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from app.api.codec import Schema
 from app.api.context import Context
+from app.api.model_names import Wanted, public_name, told_by_public_name
 from app.api.numbers import Array
 from app.engine.executor import AdaptWork
 from app.episode import Support
@@ -18,6 +19,7 @@ class ChosenModel(NamedTuple):
     """One version of a model, loaded."""
 
     name: str
+    """As it is stored."""
     version: int
     model: Model
     schema: Schema
@@ -41,31 +43,47 @@ class ActiveVersions:
     def __init__(self, context: Context) -> None:
         self._store = context.store
         self._names: set[str] = set()
-        self._versions: dict[str, ActiveVersion] | None = None
+        self._versions: dict[str, ActiveVersion | None] | None = None
 
-    def will_be_asked(self, reference: str) -> None:
-        """Note that the model of `name` or `name@version` will be looked for."""
-        self._names.add(reference.partition("@")[0])
+    def will_be_asked(self, wanted: Wanted) -> None:
+        """Note that a model will be looked for."""
+        self._names.update(wanted.names)
+
+    def found(self, wanted: Wanted) -> str:
+        """Return which of its names a model that is wanted has, the last where none is there. Blocks."""
+        if len(wanted.names) == 1:
+            return wanted.names[0]
+        return next((name for name in wanted.names if name in self._all()), wanted.names[-1])
 
     def of(self, name: str) -> ActiveVersion:
         """Return a model's active version; ModelNotFound. Blocks."""
+        active = self._all().get(name)
+        while active is None:
+            with told_by_public_name(name):
+                self._store.model_version(name)  # tells what there is, or there is one by now
+            active = self._store.active_versions([name]).get(name)
+            self._all()[name] = active
+        return active
+
+    def _all(self) -> dict[str, ActiveVersion | None]:
         if self._versions is None:
             self._versions = self._store.active_versions([*self._names])
-        if name not in self._versions:
-            self._store.model_version(name)  # tells what there is, or there is one by now
-            self._versions |= self._store.active_versions([name])
-        return self._versions[name]
+        return self._versions
 
 
-def chosen_model(context: Context, reference: str, deadline: float | None, active: ActiveVersions) -> ChosenModel:
-    """Return the model of `name` (its active version) or `name@version`; ModelNotFound, VersionNotFound. Blocks."""
-    name, _, version = reference.partition("@")
-    return loaded_model(context, name, int(version) if version else active.of(name).version, deadline)
+def chosen_model(context: Context, wanted: Wanted, deadline: float | None, active: ActiveVersions) -> ChosenModel:
+    """Return the model that is wanted; ModelNotFound, VersionNotFound. Blocks."""
+    name = active.found(wanted)
+    return loaded_model(context, name, wanted.version or active.of(name).version, deadline)
 
 
 def loaded_model(context: Context, name: str, version: int, deadline: float | None) -> ChosenModel:
-    """Return a version of a model; ModelNotFound, VersionNotFound. Blocks. `deadline` is that of reading sentences."""
-    model = context.engine.model(name, version)
+    """Return a version of a model by its stored name; ModelNotFound, VersionNotFound. Blocks.
+
+    `deadline` is that of reading sentences.
+    """
+    with told_by_public_name(name):
+        model = context.engine.model(name, version)
 
     def encode(texts: Sequence[str], places: Sequence[str]) -> Array:
         encoded_RD: Array = context.engine.text_embeddings(
@@ -73,7 +91,9 @@ def loaded_model(context: Context, name: str, version: int, deadline: float | No
         ).numpy()
         return encoded_RD
 
-    return ChosenModel(name, version, model, Schema(model.card, f"{name}@{version}", context.limits, encode))
+    return ChosenModel(
+        name, version, model, Schema(model.card, f"{public_name(name)}@{version}", context.limits, encode)
+    )
 
 
 def chosen_settings(request: AdaptSettings, chosen: ChosenModel) -> ChosenSettings:

@@ -8,16 +8,22 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.api.inference_protocol.statistics import Statistics
+from app.api.key_watch import KeyWatch
+from app.api.request_counts import RequestCounts
 from app.api.stages import Stage
+from app.api.storage_limits import Room, StorageLimits
+from app.api.tenant_limits import TenantLimits
+from app.api.tracing import Tracing
 from app.api.turns import Turns
 from app.engine.engine import Engine
+from app.engine.load import Load
 from app.jobs.worker import JobWorker
 from app.settings import Settings
 from app.store import Store
 from innerloop.wire import Limits
 
 DEFAULT_TENANT = "default"
-"""Everybody's tenant until there are keys."""
+"""Everybody's tenant while there are no keys; its models are shared with all tenants."""
 
 
 @dataclass
@@ -32,14 +38,32 @@ class Context:
     """Requests are parsed, held against the store and decoded here."""
     writing: Stage
     """Revisions are stored here, those that wait in one transaction."""
+    rates: TenantLimits
+    """How often a tenant may ask, where keys are configured."""
+    storage: StorageLimits
+    """How much a tenant may store, where keys are configured."""
+    load: Load
+    """Lets work in to the device."""
+    identifying: Stage
+    """Keys are looked up here, where there are any."""
+    keys: KeyWatch
     worker: JobWorker | None = None
     """Works on jobs in this process; None where `python -m app worker` does."""
     turns: Turns = field(default_factory=Turns)
     """Of adapting a task: (tenant, task id)."""
     statistics: Statistics = field(default_factory=Statistics)
+    requests: RequestCounts = field(default_factory=RequestCounts)
+    tracing: Tracing | None = None
+    """None where no collector of traces is configured."""
     answering: set[Hashable] = field(default_factory=set)
     """(tenant, route, idempotency key) of requests under way."""
     draining: bool = False
+
+    def take_room(self, tenant: str, *, num_tasks: int = 0, num_bytes: int = 0) -> Room | None:
+        """Take room in the store for something of a tenant's, before it is made; StorageUsedUp. Blocks."""
+        if not self.keys.are_configured:
+            return None
+        return self.storage.take(tenant, num_tasks=num_tasks, num_bytes=num_bytes)
 
     @property
     def queue_depth(self) -> int:
@@ -59,15 +83,9 @@ async def context_of(request: Request) -> Context:
     return context
 
 
-async def tenant_of(request: Request) -> str:
-    """Return whose request it is."""
-    return DEFAULT_TENANT
-
-
 def now() -> datetime:
     """Return the moment on this machine's clock."""
     return datetime.now(UTC)
 
 
 InContext = Annotated[Context, Depends(context_of)]
-Tenant = Annotated[str, Depends(tenant_of)]

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from anyio import to_thread
 
@@ -17,6 +17,8 @@ POLL_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 15.0
 """A comment is sent after so much silence, so that nobody in between closes the connection."""
 EVENTS_AT_ONCE = 500
+ASK_AGAIN_SECONDS = 1.0
+"""A stream lasts as long as a job: so often it is asked whether its caller is still welcome."""
 MAX_EVENT_ID = 2**31 - 1
 
 
@@ -29,10 +31,20 @@ def last_event_id(text: str | None) -> int:
     return int(text)
 
 
-async def event_stream(context: Context, tenant: str, job_id: str, after: int) -> AsyncIterator[str]:
-    """Yield each event after `after` until the job has ended and all were told, or the service drains."""
+async def event_stream(
+    context: Context, tenant: str, job_id: str, after: int, may_stay: Callable[[], bool]
+) -> AsyncIterator[str]:
+    """Yield each event after `after` until the job has ended and all were told, or the service drains.
+
+    It breaks off without an end once `may_stay`, which may block, says no.
+    """
     spoke, ended = time.monotonic(), False
+    asked = spoke
     while True:
+        if time.monotonic() - asked >= ASK_AGAIN_SECONDS:
+            asked = time.monotonic()
+            if not await to_thread.run_sync(may_stay):
+                return
         last_look = ended or context.draining
         events = await to_thread.run_sync(
             lambda after: context.store.job_events(tenant, job_id, after=after, limit=EVENTS_AT_ONCE), after

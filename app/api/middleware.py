@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, in and out, one log line, and an answer whatever happens."""
+"""What surrounds every request: its id, in and out, a log line, counts, a trace, and an answer whatever happens."""
 
 import re
 import time
@@ -7,7 +7,14 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problems import problem
+from app.api.identity import SLOT, STATE
+from app.api.problems import UNFORESEEN, problem
+from app.api.request_counts import RequestCounts, route_of
+from app.api.tenant_limits import Slot
+from app.api.tracing import Tracing
+from app.bearer_keys import masked
+from app.current_request import collect_stage_times, enter, leave
+from app.store import Identity
 from app.telemetry import REQUEST_ID, new_request_id
 from innerloop.errors import InternalError
 
@@ -25,23 +32,28 @@ log = structlog.get_logger()
 class RequestIdMiddleware:
     """Gives each request an id, the caller's own where it is usable, and answers with it."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, counts: RequestCounts, tracing: Tracing | None = None) -> None:
+        self.app, self._counts, self._tracing = app, counts, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; log its path, status and duration."""
+        """Pass the request on; log and count its path, status and duration."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         request_id = _given_id(scope) or new_request_id()
         scope.setdefault("state", {})[REQUEST_ID] = request_id
+        entered = enter(request_id)
+        times = collect_stage_times() if self._tracing else None
+        self._counts.begin()
         status, start = 0, time.monotonic()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (_NAME, request_id.encode())]
+                slot: Slot | None = scope["state"].get(SLOT)
+                of_tenant = slot.headers if slot else ()
+                message["headers"] = [*message.get("headers", ()), *of_tenant, (_NAME, request_id.encode())]
             await send(message)
 
         try:
@@ -49,20 +61,35 @@ class RequestIdMiddleware:
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST  # nobody is left to answer
         except Exception as error:
-            log.error("unforeseen error", exc_info=error, path=scope["path"], request_id=request_id)
+            log.error("unforeseen error", exc_info=error, path=masked(scope["path"]), request_id=request_id)
             if not status:
-                failure = InternalError("the service failed; its log has more under this request_id")
+                failure = InternalError(UNFORESEEN)
                 await problem(Request(scope), failure)(scope, receive, send_with_id)
         finally:
-            milliseconds = round((time.monotonic() - start) * 1e3, 2)
+            slot = scope["state"].get(SLOT)
+            if slot:
+                slot.leave()
+            seconds = time.monotonic() - start
+            route = route_of(scope)
+            self._counts.end(scope["method"], route, status, seconds)
+            if self._tracing and times:
+                self._tracing.ended(scope, times, request_id=request_id, route=route, status=status, started=start)
             log.info(
                 "request",
                 method=scope["method"],
-                path=scope["path"],
+                path=masked(scope["path"]),
                 status=status,
-                milliseconds=milliseconds,
+                milliseconds=round(seconds * 1e3, 2),
+                **_asker(scope),
                 request_id=request_id,
             )
+            leave(entered)
+
+
+def _asker(scope: Scope) -> dict[str, str]:
+    """Return whose request it was, by which key; nothing where no key is needed, or none was good."""
+    identity: Identity | None = scope["state"].get(STATE)
+    return {} if identity is None else {"tenant": identity.tenant, "key_id": str(identity.key_id)}
 
 
 def _given_id(scope: Scope) -> str | None:

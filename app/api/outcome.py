@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from app.api.audit import Asker
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -16,11 +18,15 @@ class Caller:
     idempotency_key: str | None
     body_sha256: str
     route: str = "POST /adapt"
+    asker: Asker | None = None
+    """Who the audit log names; None leaves nothing there."""
 
     @classmethod
-    def of(cls, tenant: str, route: str, idempotency_key: str | None, body_sha256: str) -> "Caller":
+    def of(
+        cls, tenant: str, route: str, idempotency_key: str | None, body_sha256: str, asker: Asker | None = None
+    ) -> "Caller":
         """Return a caller who waits for as long as it takes."""
-        return cls(tenant, time.monotonic(), None, idempotency_key, body_sha256, route)
+        return cls(tenant, time.monotonic(), None, idempotency_key, body_sha256, route, asker)
 
 
 @dataclass(frozen=True)

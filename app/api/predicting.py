@@ -19,12 +19,13 @@ from app.api.choices import (
 )
 from app.api.codec import answer_rows, as_support, query_inputs, support_rows
 from app.api.context import Context, now
+from app.api.model_names import Wanted, public_name, wanted
 from app.api.stages import TooSlow, attempted
 from app.api.task_params import params_of
-from app.engine.batcher import Onward, Timed
 from app.engine.engine import TaskKey
 from app.engine.executor import AdaptWork
 from app.engine.packed import Packed
+from app.engine.ticket import Onward, Timed
 from app.store import Classes, Head
 from innerloop.errors import RevisionNotFound, SettingNotSupported
 from innerloop.wire import PredictRequest
@@ -77,9 +78,10 @@ async def predict(
 ) -> Predicted:
     """Return what a task makes of rows; `read` parses the body, `deadline` is a moment of time.monotonic()."""
     call = PredictCall(context, tenant, read, deadline)
-    predicted: Predicted = await context.reading.run(
-        prepare_many, call, lambda read: _way(call, read.result), deadline, is_large=is_large
-    )
+    with context.load.work(tenant, (tenant, "predict", is_large)):
+        predicted: Predicted = await context.reading.run(
+            prepare_many, call, lambda read: _way(call, read.result), deadline, is_large=is_large
+        )
     return predicted
 
 
@@ -91,7 +93,7 @@ def _way(call: PredictCall, prepared: Prepared) -> Onward:
         return Predicted(
             prepared.task_id,
             prepared.revision,
-            chosen.name,
+            public_name(chosen.name),
             chosen.version,
             prepared.classes,
             done.result.numpy(),
@@ -138,9 +140,9 @@ def prepare_many(calls: Sequence[PredictCall], quick: bool) -> list[Prepared | E
     context = calls[0].context
     requests = [attempted(call.read) for call in calls]
     active = ActiveVersions(context)
-    for request in requests:
+    for i, request in enumerate(requests):
         if isinstance(request, PredictRequest) and request.task_id is None:
-            active.will_be_asked(request.model or context.settings.default_model)
+            active.will_be_asked(_wanted(calls[i], request))
     heads = _heads(calls, requests)
     params = _params(calls, heads, quick)
     return [
@@ -205,10 +207,14 @@ def _by_task(
     return Prepared(chosen, head.task_id, head.revision, head.classes, inputs, known, again, abstain_below)
 
 
+def _wanted(call: PredictCall, request: PredictRequest) -> Wanted:
+    return wanted(call.tenant, request.model or call.context.settings.default_model)
+
+
 def _stateless(call: PredictCall, request: PredictRequest, active: ActiveVersions, quick: bool) -> Prepared:
     assert request.support is not None
     context = call.context
-    chosen = chosen_model(context, request.model or context.settings.default_model, call.deadline, active)
+    chosen = chosen_model(context, _wanted(call, request), call.deadline, active)
     settings = chosen_settings(request, chosen)
     abstain_below = _abstain_below(request, chosen)
     if quick and chosen.schema.card.input.kind != "vector" and holds_strings(request.support.inputs):

@@ -15,14 +15,16 @@ from app.api.choices import (
 )
 from app.api.codec import LabelledRows, as_support, stored_rows, support_rows, validation_query
 from app.api.context import Context, now
+from app.api.model_names import Wanted, public_name, wanted
 from app.api.new_ids import new_task_id
 from app.api.outcome import Caller
 from app.api.stages import TooSlow, attempted
+from app.api.storage_limits import Room
 from app.engine.executor import AdaptWork
 from app.episode import Query
 from app.store import Authority, Revision
 from app.trees import sha256
-from innerloop.errors import ModelMismatch, RevisionConflict, TaskNotFound
+from innerloop.errors import ModelMismatch, RevisionConflict, SupportNeeded, SupportNotStored, TaskNotFound
 from innerloop.wire import AdaptRequest
 
 ReadAdapt = Callable[[], AdaptRequest]
@@ -54,6 +56,10 @@ class Prepared:
     """What is stored: weights and rows, or the rows alone."""
     cached: bool
     """The latest revision is what adapting would give."""
+    replaces_all: bool = False
+    """The new revision takes the place of all that the task has."""
+    room: Room | None = None
+    """In the store, for as long as this is held; None where nobody's is limited."""
 
 
 def prepare_many(calls: Sequence[AdaptCall], quick: bool) -> list[Prepared | Exception]:
@@ -74,7 +80,7 @@ def prepare_many(calls: Sequence[AdaptCall], quick: bool) -> list[Prepared | Exc
     active = ActiveVersions(context)
     for i, request in enumerate(requests):
         if isinstance(request, AdaptRequest):
-            active.will_be_asked(_reference(context, request, _known(latest.get(i))))
+            active.will_be_asked(_wanted(calls[i], request, _known(latest.get(i))))
     return [
         request if isinstance(request, Exception) else attempted(_prepared, call, request, latest.get(i), active, quick)
         for i, (call, request) in enumerate(zip(calls, requests, strict=True))
@@ -91,8 +97,12 @@ def _known(latest: Revision | Exception | None) -> Revision | None:
     return latest if isinstance(latest, Revision) else None
 
 
-def _reference(context: Context, request: AdaptRequest, latest: Revision | None) -> str:
-    return request.model or (latest.model if latest else context.settings.default_model)
+def _wanted(call: AdaptCall, request: AdaptRequest, latest: Revision | None) -> Wanted:
+    """Return which model a request wants: that of the task where it names none, or appends to its rows."""
+    named = wanted(call.caller.tenant, request.model or call.context.settings.default_model)
+    if latest and (request.model is None or (request.append and latest.model in named.names)):
+        return Wanted((latest.model,), named.version if request.model else None)
+    return named
 
 
 def _prepared(
@@ -101,10 +111,19 @@ def _prepared(
     context, caller, _ = call
     task_id = request.task_id or new_task_id()
     latest = _latest(request, task_id, found)
-    reference = _reference(context, request, latest)
-    if request.append and latest and reference.partition("@")[0] != latest.model:
-        raise ModelMismatch(f"the task {task_id!r} belongs to {latest.model!r}, not to {reference!r}")
-    chosen = chosen_model(context, reference, caller.deadline, active)
+    asked = _wanted(call, request, latest)
+    if request.append and latest and latest.model not in asked.names:
+        raise ModelMismatch(f"the task {task_id!r} belongs to {public_name(latest.model)!r}, not to {request.model!r}")
+    if request.append and latest and not latest.support_stored:
+        raise SupportNotStored(
+            f"the rows of {task_id!r} are not stored, so none can be appended to them; send all of them without append"
+        )
+    chosen = chosen_model(context, asked, caller.deadline, active)
+    authority = active.of(chosen.name).authority
+    if authority == "rows" and not request.store_support:
+        raise SupportNeeded(
+            f"of {public_name(chosen.name)!r} the rows alone are stored, so store_support cannot be false"
+        )
     if quick and _takes_long(request, chosen):
         raise TooSlow
     settings = chosen_settings(request, chosen)
@@ -114,10 +133,15 @@ def _prepared(
     if request.validation is not None:
         validation = validation_query(request.validation, chosen.schema, rows.classes)
     stored = rows.as_bytes()
-    authority = active.of(chosen.name).authority
     work = adapt_work(chosen, as_support(rows, chosen.schema.card), settings, request)
-    cached = latest is not None and _is_same(latest, chosen, settings, rows, stored, request)
-    return Prepared(request, task_id, chosen, settings, rows, stored, work, validation, latest, authority, cached)
+    cached = latest is not None and request.store_support and _is_same(latest, chosen, settings, rows, stored, request)
+    room = None
+    if not cached:
+        size = len(stored) if request.store_support else 0
+        room = context.take_room(caller.tenant, num_tasks=latest is None, num_bytes=size)
+    return Prepared(
+        request, task_id, chosen, settings, rows, stored, work, validation, latest, authority, cached, room=room
+    )
 
 
 def _takes_long(request: AdaptRequest, chosen: ChosenModel) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from app.telemetry import request_id_of
@@ -15,14 +16,22 @@ from innerloop.errors import FieldError, InnerloopError
 
 PROBLEM = "application/problem+json"
 DEFAULT_RETRY_AFTER_SECONDS = 1.0
+UNFORESEEN = "the service failed; its log has more under this request_id"
 MAX_FIELDS = 100
 """Wrong fields that an answer names; a body may hold any number of them."""
+MAX_DETAIL_CHARS = 2000
+"""Names from a body or a file stand in it, and may be of any length."""
+MAX_PLACE_CHARS = 200
 
 STATUS_OF: Mapping[type[InnerloopError], int] = {
     errors.BadRequest: 400,
     errors.NotJson: 400,
     errors.NotSafetensors: 400,
     errors.InvalidIdempotencyKey: 400,
+    errors.Unauthorized: 401,
+    errors.ForbiddenScope: 403,
+    errors.ForbiddenTenant: 403,
+    errors.SharedModel: 403,
     errors.TaskNotFound: 404,
     errors.RevisionNotFound: 404,
     errors.ModelNotFound: 404,
@@ -31,9 +40,11 @@ STATUS_OF: Mapping[type[InnerloopError], int] = {
     errors.JobNotFound: 404,
     errors.CheckpointNotFound: 404,
     errors.RouteNotFound: 404,
+    errors.RowNotFound: 404,
     errors.ProblemNotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.RevisionConflict: 409,
+    errors.LastRow: 409,
     errors.IdempotencyInFlight: 409,
     errors.DatasetExists: 409,
     errors.DatasetInUse: 409,
@@ -63,6 +74,8 @@ STATUS_OF: Mapping[type[InnerloopError], int] = {
     errors.InvalidText: 422,
     errors.TextNotAvailable: 422,
     errors.ModelMismatch: 422,
+    errors.SupportNeeded: 422,
+    errors.SupportNotStored: 422,
     errors.Diverged: 422,
     errors.IdempotencyKeyReused: 422,
     errors.InvalidDataset: 422,
@@ -71,7 +84,13 @@ STATUS_OF: Mapping[type[InnerloopError], int] = {
     errors.TrainingDiverged: 422,
     errors.InternalError: 500,
     errors.JobCrashed: 500,
+    errors.RateLimited: 429,
+    errors.ShareUsedUp: 429,
+    errors.StorageUsedUp: 429,
+    errors.TooManyAtOnce: 429,
     errors.Overloaded: 503,
+    errors.DeviceGone: 503,
+    errors.DeviceOutOfMemory: 503,
     errors.Draining: 503,
     errors.NotReady: 503,
     errors.StoreUnavailable: 503,
@@ -86,18 +105,21 @@ def problem(request: Request, error: InnerloopError) -> JSONResponse:
     headers = {}
     if document["status"] in (429, 503) or error.retry_after_seconds is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds or DEFAULT_RETRY_AFTER_SECONDS))
+    if document["status"] == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(document, document["status"], headers, media_type=PROBLEM)
 
 
 def problem_document(error: InnerloopError, request_id: str) -> dict[str, Any]:
     """Return the body of such an answer."""
+    detail = _shortened(error.detail, MAX_DETAIL_CHARS)
     return {
         "type": f"/problems/{error.code}",
         "title": error.title,
         "status": STATUS_OF[type(error)],
         "code": error.code,
-        "detail": error.detail,
-        "error": error.detail,
+        "detail": detail,
+        "error": detail,
         "request_id": request_id,
         "errors": error.errors,
     }
@@ -110,6 +132,10 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def _own(request: Request, error: InnerloopError) -> JSONResponse:
         return problem(request, error)
 
+    @app.exception_handler(Exception)
+    async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+        return problem(request, errors.InternalError(UNFORESEEN))  # what surrounds all requests logs it
+
     @app.exception_handler(RequestValidationError)
     async def _parameters(request: Request, error: RequestValidationError) -> JSONResponse:
         return problem(request, invalid_request(error.errors()))
@@ -118,15 +144,24 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def _framework(request: Request, error: HTTPException) -> JSONResponse:
         answer = problem(request, _of_framework(request, error))
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["Allow"] = ", ".join(sorted(_methods_at(request)))
         return answer
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Return what is taken at a path: the framework names the methods of the first route there alone."""
+    path = request.scope["path"]
+    routes = [route for route in iter_route_contexts(request.app.routes) if route.path_regex.match(path)]
+    return {method for route in routes for method in route.methods or ()}
 
 
 def invalid_request(found: Any, prefix: tuple[str, ...] = ()) -> InnerloopError:
     """Return pydantic's findings as one error; a wrong id is told apart, since its remedy is another."""
     fields: list[FieldError] = [
         {
-            "loc": [*prefix, *(part for part in item["loc"] if part not in ("body", "path", "query"))],
-            "msg": item["msg"].removeprefix("Value error, "),
+            "loc": [*prefix, *(_place(part) for part in item["loc"] if part not in ("body", "path", "query"))],
+            "msg": _shortened(item["msg"].removeprefix("Value error, "), MAX_DETAIL_CHARS),
         }
         for item in found[:MAX_FIELDS]
     ]
@@ -135,6 +170,14 @@ def invalid_request(found: Any, prefix: tuple[str, ...] = ()) -> InnerloopError:
         detail += f"; and {len(found) - 5} more"
     wrong_id = all(item["type"] == "string_pattern_mismatch" for item in found)
     return (errors.InvalidId if wrong_id else errors.InvalidRequest)(detail, errors=fields)
+
+
+def _place(part: str | int) -> str | int:
+    return part if isinstance(part, int) else _shortened(part, MAX_PLACE_CHARS)
+
+
+def _shortened(text: str, max_chars: int) -> str:
+    return text if len(text) <= max_chars else text[:max_chars] + "..."
 
 
 def _dotted(loc: list[str | int]) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from app.api.numbers import Array, check_finite, described, numbers, packed_numbers
 from app.card import Card, InputCard
-from app.pictures import decode_picture
+from app.pictures import check_together, decode_picture, pixels_to_decode
 from innerloop.errors import (
     InvalidPicture,
     InvalidRequest,
@@ -63,8 +63,7 @@ def _other_rows(value: list[Any], where: str, card: Card, model: str, limits: Li
     """Return rows that are not numbers alone: some are strings, or one is wrong and its error is raised."""
     first_string = next((i for i, row in enumerate(value) if isinstance(row, str)), None)
     if first_string is not None and card.input.kind == "image":
-        most = limits.max_picture_pixels
-        return np.stack([_picture_row(row, f"{where}[{i}]", card, model, most) for i, row in enumerate(value)])
+        return _picture_rows(value, where, card, model, limits)
     if card.input.kind == "text":
         return _text_rows(value, where, card, model, limits.max_text_chars, encode)
     if first_string is not None:
@@ -73,15 +72,30 @@ def _other_rows(value: list[Any], where: str, card: Card, model: str, limits: Li
     return numbers(value, where, card.input.shape, model)
 
 
-def _picture_row(row: Any, where: str, card: Card, model: str, max_picture_pixels: int) -> Array:
-    if not isinstance(row, str):
-        alone: Array = numbers([row], where, card.input.shape, model)[0]
-        _check_range(alone[None], where)
-        return alone
+def _picture_rows(value: list[Any], where: str, card: Card, model: str, limits: Limits) -> Array:
+    rows: list[Array] = []
+    together = 0
+    for i, row in enumerate(value):
+        place = f"{where}[{i}]"
+        if isinstance(row, str):
+            data = _picture_bytes(row, place)
+            together += pixels_to_decode(data, limits.max_picture_pixels)
+            check_together(together, limits.max_request_pixels)
+            rows.append(_picture_row(data, place, card, limits.max_picture_pixels))
+        else:
+            rows.append(numbers([row], place, card.input.shape, model)[0])
+            _check_range(rows[-1][None], place)
+    return np.stack(rows)
+
+
+def _picture_bytes(row: str, where: str) -> bytes:
     try:
-        data = base64.b64decode(row, validate=True)
+        return base64.b64decode(row, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidPicture(f"{where} is a string but no base64; send PNG or JPEG files in base64") from error
+
+
+def _picture_row(data: bytes, where: str, card: Card, max_picture_pixels: int) -> Array:
     try:
         pixels = decode_picture(data, _picture_shape(card.input), max_picture_pixels)
     except (InvalidPicture, PictureTooLarge) as error:

@@ -6,7 +6,10 @@ from typing import Any, TypeVar
 
 from anyio import to_thread
 
-from app.engine.batcher import Batcher, Counters, Onward, Then, Timed, Worker, follow
+from app.current_request import StageTime, current_stage_times
+from app.engine.batcher import Batcher, Counters, follow
+from app.engine.ticket import Onward, Then, Timed
+from app.engine.worker import Worker
 
 Result = TypeVar("Result")
 
@@ -46,6 +49,9 @@ class Stage:
                 pass
         began = time.monotonic()
         (outcome,) = await to_thread.run_sync(run_many, [item], False)
+        times = current_stage_times()
+        if times is not None:
+            times.stages.append(StageTime(self._batcher.name, began, began, time.monotonic(), 1))
         if isinstance(outcome, Exception):
             raise outcome
         found = then(Timed(outcome, 0.0, (time.monotonic() - began) * 1e3))

@@ -4,6 +4,7 @@ import json
 from typing import Literal
 
 from app.api.context import Context, now
+from app.api.model_names import public_name
 from app.api.task_params import params_again
 from app.engine.engine import TaskKey
 from app.jobs.model_files import CARD
@@ -12,10 +13,10 @@ from app.trees import merge, to_bytes
 Form = Literal["full", "delta"]
 
 
-def task_weights(context: Context, tenant: str, task_id: str, revision: int | None, form: Form) -> tuple[str, bytes]:
-    """Return a name and the file: all weights, adaptation's in place (`full`), or what it changed (`delta`). Blocks.
+def task_weights(context: Context, tenant: str, task_id: str, revision: int | None, form: Form) -> tuple[int, bytes]:
+    """Return the revision and the file: all weights, adaptation's in place (`full`), or what it changed (`delta`).
 
-    Raises TaskNotFound, RevisionNotFound.
+    Blocks. Raises TaskNotFound, RevisionNotFound.
     """
     found = context.store.revision(tenant, task_id, revision, now=now())
     key = TaskKey(tenant, task_id, found.revision)
@@ -25,7 +26,7 @@ def task_weights(context: Context, tenant: str, task_id: str, revision: int | No
     task = {
         "task_id": task_id,
         "revision": found.revision,
-        "model": found.model,
+        "model": public_name(found.model),
         "model_version": found.model_version,
         "steps": found.answer["kept_step"],
         "support_size": found.support_size,
@@ -33,4 +34,4 @@ def task_weights(context: Context, tenant: str, task_id: str, revision: int | No
         "form": form,
     }
     metadata = {CARD: model.card.model_dump_json(), "task": json.dumps(task)}
-    return f"{task_id}-{found.revision}-{form}", to_bytes(tree, metadata)
+    return found.revision, to_bytes(tree, metadata)

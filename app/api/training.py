@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 from app.api.context import Context, now
+from app.api.model_names import own_name, public_name
 from app.api.outcome import Caller, Outcome
 from app.api.problems import problem_document
 from app.datasets.stored import dataset_of
@@ -20,18 +21,19 @@ ENDED = ("succeeded", "failed", "cancelled")
 def enqueue(context: Context, caller: Caller, request: MetaTrainRequest) -> Outcome:
     """Check all of a request, queue it as a job and return the answer.
 
-    Raises DatasetNotFound, InvalidRequest, Overloaded, and what idempotency keys raise.
+    Raises DatasetNotFound, InvalidRequest, Overloaded, StorageUsedUp, and what idempotency keys raise.
     """
     dataset = request.tasks.dataset if isinstance(request.tasks, (LabelledTasks, GroupedTasks)) else None
     datasets: Datasets = {}
     if dataset is not None:
         datasets = {dataset: dataset_of(context.store.dataset_bytes(caller.tenant, dataset))}
     planned_run(request, datasets, context.limits)
+    context.take_room(caller.tenant)
     settings = context.settings
     new = NewJob(
         job_id=uuid.uuid4().hex,
         tenant=caller.tenant,
-        name=request.name,
+        name=own_name(caller.tenant, request.name),
         request=request.model_dump(mode="json"),
         plan={"threads": settings.training_threads or max(1, (os.cpu_count() or 1) // 2)},
         progress=_nothing_yet(request.iterations),
@@ -57,7 +59,7 @@ def job_info(job: Job) -> JobInfo:
     return JobInfo(
         job_id=job.job_id,
         status=job.status,
-        name=job.name,
+        name=public_name(job.name),
         model_version=job.model_version,
         progress=progress,
         created_at=job.created_at,

@@ -13,7 +13,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.types import Message
 
-from app.api.body import too_large
+from app.api.compression import encoding_of, too_large
 from innerloop.errors import InvalidRequest, UnsupportedMediaType
 
 MAX_SPEC_BYTES = 1024 * 1024
@@ -42,6 +42,8 @@ async def uploaded(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
     charset = parse_options_header(request.headers["Content-Type"])[1].get(b"charset", b"utf-8").lower()
     if charset not in UTF8:  # the parser would read names and spec with whatever codec Python has under that name
         raise UnsupportedMediaType("the charset of the Content-Type is not UTF-8, in which names and spec are read")
+    if encoding_of(request) is not None:
+        raise UnsupportedMediaType("a form is not taken compressed; compress the file in it, as zip, npz or Parquet do")
     form = await _capped(request, max_bytes).form(max_files=2, max_fields=2, max_part_size=MAX_SPEC_BYTES)
     try:
         file, spec = _parts(form)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import resource
+from functools import cache
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -11,18 +13,127 @@ from app.api.problems import PROBLEM, problem_document
 from app.telemetry import new_request_id
 from innerloop.errors import BadRequest
 
+HEAD_SECONDS = 10.0
+"""A request's line and headers are there within this time, or the connection is somebody else's."""
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a request's line and headers; of what chunks say beside their bytes, and of trailers."""
+MAX_HEADERS = 128
+BYTES_AROUND_A_BYTE = 8
+"""A chunk of one byte has five around it."""
+MAX_CONNECTIONS = 10_000
+
+
+@cache
+def max_connections() -> int:
+    """Return how many connections are held at once: files that a process may open, but for those of its own."""
+    return min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4)
+
 
 class ProblemProtocol(HttpToolsProtocol):
-    """Answers what is not HTTP with a problem document too; the head of an answer leaves with its body."""
+    """Answers what is not HTTP with a problem document too; the head of an answer leaves with its body.
+
+    A head has bounds in time, bytes and number, so that nobody is kept by callers who never finish one, and who waits
+    longest for the next byte of a caller makes room for new ones.
+    """
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _in_head = False
+    _num_around = 0
+    """Bytes since the request began that are not of its body, less what chunks may take."""
+    _last_data = 0.0
+    _refusal: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""
+        self._last_data = self.loop.time()
+        if len(self.connections) >= max_connections():
+            self._make_room()
         super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
+        self._begin_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a connection."""
+        self._end_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; close the connection where a head grows without end."""
+        self._last_data = self.loop.time()
+        self._num_around += len(data)
+        super().data_received(data)
+        if self._num_around > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(f"more than {MAX_HEAD_BYTES} bytes of request line and headers")
+        if self._waits_for_head:
+            if self._head_timer is None and self.timeout_keep_alive_task is None:
+                self._begin_waiting()
+        elif self._head_timer is not None:
+            self._end_waiting()
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._in_head, self._num_around = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Start to answer a request."""
+        self._in_head = False
+        if len(self.headers) > MAX_HEADERS:
+            self._refusal = f"{len(self.headers)} headers; at most {MAX_HEADERS} are taken"
+            raise ValueError(self._refusal)  # the parser stops, and its owner calls send_400_response
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take bytes of a body."""
+        self._num_around = max(0, self._num_around - len(body) * (1 + BYTES_AROUND_A_BYTE))
+        super().on_body(body)
+
+    @property
+    def _answers(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _waits_for_head(self) -> bool:
+        return self._in_head or not self._answers
+
+    def _begin_waiting(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._waited)
+
+    def _end_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _waited(self) -> None:
+        """Close a connection whose request did not come; while an earlier one is answered, wait on."""
+        if self._answers:
+            self._begin_waiting()
+        elif not self.transport.is_closing():
+            if self._in_head:
+                self._refuse(f"no whole request line and headers within {HEAD_SECONDS:g} s")
+            else:
+                self.transport.close()
+
+    def _make_room(self) -> None:
+        """Close the connection that waited longest for its caller, where one does."""
+        waiting = [one for one in self.connections if isinstance(one, ProblemProtocol) and one._waits_for_caller]
+        if waiting:
+            min(waiting, key=lambda one: one._last_data).transport.abort()
+
+    @property
+    def _waits_for_caller(self) -> bool:
+        return not self.transport.is_closing() and (not self._answers or self.cycle.more_body)
+
+    def _refuse(self, why: str) -> None:
+        self._refusal = why
+        if self._answers and self.cycle.response_started:
+            self.transport.close()
+        else:
+            self.send_400_response(why)
 
     def send_400_response(self, msg: str) -> None:
         """Write the answer and close the connection."""
         request_id = new_request_id()
-        document = problem_document(BadRequest(f"this is not HTTP/1.1: {msg}"), request_id)
+        document = problem_document(BadRequest(self._refusal or f"this is not HTTP/1.1: {msg}"), request_id)
         body = json.dumps(document).encode()
         head = (
             "HTTP/1.1 400 Bad Request\r\n"

@@ -1,6 +1,5 @@
 """`python -m app worker`: meta-training jobs from the store, without HTTP."""
 
-import logging
 import signal
 import threading
 from types import FrameType
@@ -28,7 +27,6 @@ def worker(
     if device:
         settings = settings.model_copy(update={"training_device": device})
     configure_logging(settings.log_format, settings.log_level)
-    logging.basicConfig(level=logging.WARNING)
     try:
         store = opened_store(settings)
         jobs = make_worker(settings, store)

@@ -17,6 +17,8 @@ class DatasetCaps:
     """Files and folders of an archive."""
     max_picture_pixels: int
     """Of one picture, before it is scaled."""
+    max_request_pixels: int = 1_000_000_000
+    """Of all pictures, before they are scaled."""
 
     def check_rows(self, num_rows: int, where: str) -> None:
         """Raise DatasetTooLarge, naming `where`, for more rows than are taken."""
@@ -43,4 +45,5 @@ def caps_of(limits: Limits) -> DatasetCaps:
         max_bytes=limits.max_dataset_bytes,
         max_entries=limits.max_archive_entries,
         max_picture_pixels=limits.max_picture_pixels,
+        max_request_pixels=limits.max_request_pixels,
     )

@@ -10,7 +10,7 @@ from PIL import Image
 from app.datasets.archive import Member
 from app.datasets.caps import DatasetCaps
 from app.datasets.contents import Contents, Names
-from app.pictures import FORMATS, decode_picture
+from app.pictures import FORMATS, check_together, decode_picture, pixels_to_decode
 from innerloop.errors import InvalidDataset, InvalidPicture, PictureTooLarge
 from innerloop.wire import DatasetSpec
 
@@ -89,8 +89,11 @@ def _decoded(pictures: Sequence[Member], size: int, filename: str, caps: Dataset
     where, channels = f"{filename} at {size} x {size} pixels", 1
     caps.check_bytes(len(pictures) * size * size, where)
     rows: list[Pixels] = []
+    together = 0
     for member in pictures:
         data = member.read()
+        together += pixels_to_decode(data, caps.max_picture_pixels)
+        check_together(together, caps.max_request_pixels)
         if channels == 1 and not _is_grey(data, member.name):
             channels = 3
             caps.check_bytes(len(pictures) * size * size * channels, where)

@@ -16,6 +16,10 @@ Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
 
+MAX_NAME_CHARS = 512
+"""Of a class or a group: messages and answers name them."""
+SHOWN_CHARS = 60
+
 
 class Names(NamedTuple):
     """What each row is called: its class, its group."""
@@ -50,6 +54,9 @@ class Contents(NamedTuple):
 def dataset_from(spec: DatasetSpec, contents: Contents) -> Dataset:
     """Return the data set with its split; InvalidDataset when it has too few classes or groups for one."""
     targets, groups = contents.targets, contents.groups
+    for names in (targets, groups):
+        if isinstance(names, Names):
+            _check_lengths(names.names)
     classes = targets if isinstance(targets, Names) else None
     empty = Names(np.zeros(0, dtype=np.int64), ())
     without_split = Dataset(
@@ -65,6 +72,15 @@ def dataset_from(spec: DatasetSpec, contents: Contents) -> Dataset:
         target_names=contents.target_names,
     )
     return split_anew(without_split, split_is_by(spec), spec.split.fractions, spec.split.seed)
+
+
+def _check_lengths(names: tuple[str, ...]) -> None:
+    longest = max(names, key=len, default="")
+    if len(longest) > MAX_NAME_CHARS:
+        raise InvalidDataset(
+            f"the name {longest[:SHOWN_CHARS]!r}... has {len(longest)} characters; at most {MAX_NAME_CHARS} are taken "
+            "for a class or a group"
+        )
 
 
 def split_is_by(spec: DatasetSpec) -> str:

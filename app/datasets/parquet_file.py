@@ -33,7 +33,7 @@ def opened_parquet(path: Path, filename: str, caps: DatasetCaps) -> Iterator[Tab
                 for batch in opened.iter_batches(ROWS_AT_ONCE, columns=list(columns), use_threads=False):
                     yield batch.select(list(columns))
 
-            yield Table(tuple(file.schema_arrow.names), batches, is_text=False)
+            yield Table(tuple(file.schema_arrow.names), batches, is_text=False, num_rows=file.metadata.num_rows)
     except (pa.ArrowException, OSError) as error:
         raise InvalidDataset(f"{filename} is no Parquet file, or a damaged one: {str(error)[:300]}") from error
 

@@ -33,6 +33,8 @@ class Table(NamedTuple):
     """(column names) -> the rows of these columns, in batches."""
     is_text: bool
     """Whether all cells are text, as in CSV, and numbers have to be read from it."""
+    num_rows: int | None = None
+    """Where the file says so; a few bytes may stand for any number of equal rows."""
 
 
 class _Columns(NamedTuple):
@@ -56,10 +58,11 @@ def contents_of_table(spec: DatasetSpec, table: Table, filename: str, caps: Data
     wanted = [*columns.inputs, *columns.targets, *([columns.group] if columns.group else [])]
     if spec.order_by is not None and spec.order_by not in wanted:
         wanted.append(spec.order_by)
+    width = len(columns.inputs) * FLOAT_BYTES + len(columns.targets) * CODE_BYTES + CODE_BYTES
+    caps.check_bytes((table.num_rows or 0) * width, filename)
     for batch in table.batches(wanted):
         num_rows += batch.num_rows
         caps.check_rows(num_rows, filename)
-        width = len(columns.inputs) * FLOAT_BYTES + len(columns.targets) * CODE_BYTES + CODE_BYTES
         caps.check_bytes(num_rows * width + classes.num_bytes + groups.num_bytes, filename)
         first_row = num_rows - batch.num_rows + 1
         inputs.append(_numbers(batch, columns.inputs, filename, first_row, table.is_text))
@@ -73,6 +76,7 @@ def contents_of_table(spec: DatasetSpec, table: Table, filename: str, caps: Data
             keys.append(double_column(batch.column(spec.order_by), Place(filename, spec.order_by, first_row)))
     if not num_rows:
         raise InvalidDataset(f"{filename} has no rows")
+    caps.check_bytes(num_rows * width + classes.num_bytes + groups.num_bytes, filename)
     found = _classes(classes.found(), f"{filename}, column {columns.targets[0]!r}") if by_class else _joined(targets)
     contents = Contents(
         inputs=_joined(inputs),

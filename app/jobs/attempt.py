@@ -196,14 +196,14 @@ class Attempt:
         files = ModelFiles(card.model_copy(update={"metrics": metrics}), weights)
         job, version = self._store.complete_job(
             self._claim,
-            card.name,
+            self._job.name,
             files.card.model_dump(mode="json"),
             files.packed(),
             promote=promote,
             expected_active=active.version if active else None,
             now=self._clock(),
         )
-        log.info("job succeeded", job=job.job_id, model=card.name, version=version.version, active=promote)
+        log.info("job succeeded", job=job.job_id, model=self._job.name, version=version.version, active=promote)
         return job
 
     def _active_version(self) -> ModelVersion | None:

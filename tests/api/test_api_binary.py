@@ -1,5 +1,6 @@
 """Claims about safetensors on /adapt and /predict: the same answers as JSON, and problem documents for the rest."""
 
+import gzip
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -166,9 +167,11 @@ def test_wrong_body_is_a_problem_and_stores_nothing(
     problem_of(post(http, "/adapt", body, headers), status, code)
 
 
-def test_compressed_body_is_refused(http: httpx.Client) -> None:
-    response = post(http, "/adapt", adapt_body(), {**SENT, "Content-Encoding": "gzip"})
-    problem_of(response, 415, "unsupported-media-type")
+def test_compressed_body_is_unpacked_or_refused(http: httpx.Client) -> None:
+    packed = gzip.compress(adapt_body())
+    assert post(http, "/adapt", packed, {**SENT, "Content-Encoding": "gzip"}).status_code == 201
+    problem_of(post(http, "/adapt", packed[:-9], {**SENT, "Content-Encoding": "gzip"}), 400, "bad-request")
+    problem_of(post(http, "/adapt", packed, {**SENT, "Content-Encoding": "br"}), 415, "unsupported-media-type")
 
 
 def test_bodies_of_all_sizes_and_lies_do_not_touch_their_neighbours(http: httpx.Client, task_id: str) -> None:

@@ -1,5 +1,6 @@
 """Claims about many callers at once: no revision is lost, doubled or mixed up."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from uuid import uuid4
@@ -7,8 +8,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from innerloop.wire import AdaptAnswer, Page, RevisionInfo
-from tests.api.asking import adapt, close, outputs, problem_of, sine
+from innerloop.wire import AdaptAnswer, Page, PredictAnswer, RevisionInfo
+from tests.api.asking import adapt, close, outputs, predict, problem_of, sine
 
 CALLERS, ON_ONE_TASK = 32, 16
 QUERY = [[-3.0], [0.5], [2.5]]
@@ -79,6 +80,34 @@ def test_of_callers_with_one_if_revision_one_wins(http: httpx.Client, task_id: s
     for answer in answers:
         if answer.status_code != 201:
             problem_of(answer, 409, "revision-conflict")
+
+
+def test_a_prediction_while_its_task_is_adapted_is_that_of_the_one_revision_that_it_names(
+    http: httpx.Client, task_id: str
+) -> None:
+    supports = [sine(3 + i % 4, amplitude=1 + i / 3, phase=i / 2) for i in range(12)]
+    adapt(http, task_id=task_id, support=supports[0])
+    done = threading.Event()
+
+    def read(_: int) -> list[PredictAnswer]:
+        found: list[PredictAnswer] = []
+        while not done.is_set() or not found:
+            found.append(predict(http, task_id=task_id, inputs=QUERY))
+        return found
+
+    with ThreadPoolExecutor(8) as threads:
+        reading = [threads.submit(read, i) for i in range(8)]
+        try:
+            for number, support in enumerate(supports[1:], start=2):
+                assert adapt(http, task_id=task_id, support=support).revision == number
+        finally:
+            done.set()
+        answers = [answer for future in reading for answer in future.result()]
+    expected = {i + 1: outputs(http, support=support, inputs=QUERY) for i, support in enumerate(supports)}
+    assert len({answer.revision for answer in answers}) > 3  # they read while it changed
+    for answer in answers:
+        matching = [number for number, found in expected.items() if close(answer.outputs, found)]
+        assert matching == [answer.revision]
 
 
 @pytest.mark.parametrize("round_", range(3))

@@ -1,5 +1,7 @@
 """Claims about /openapi.json: every route is described, with what it takes, what it gives and how it fails."""
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -27,6 +29,10 @@ BODIES = {
     "/datasets": ("multipart/form-data", "DatasetSpec"),
     "/models/{name}/versions": ("application/vnd.safetensors", "binary"),
 }
+
+
+FOREIGN = re.compile(r"ur[ln]s?|uri|href|link|path|file_?name|folder|director(y|ies)|host|endpoint|callback|webhook")
+"""What a parameter would be called that makes a service fetch or open something."""
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +96,23 @@ def test_error_codes_of_jobs_and_data_are_explained(http: httpx.Client) -> None:
         assert shown["code"] == code
         assert shown["title"]
         assert shown["remedy"]
+
+
+def named(schema: Any) -> Iterator[str]:
+    """Yield the name of every property, however deep, and what the schema says of formats."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from named(part)
+    elif isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        yield str(schema.get("format", ""))
+        for part in schema.values():
+            yield from named(part)
+
+
+def test_nothing_that_is_sent_names_a_place_to_fetch_from_or_to_open(document: dict[str, Any]) -> None:
+    names = set(named(document["components"]["schemas"])) | set(named(document["paths"]))
+    for operations in document["paths"].values():
+        names |= {parameter["name"] for one in operations.values() for parameter in one.get("parameters", [])}
+    assert {"task_id", "support", "inputs", "dataset", "binary", "Last-Event-ID"} <= names
+    assert [name for name in sorted(names) if FOREIGN.fullmatch(name.lower())] == []

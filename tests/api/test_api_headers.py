@@ -80,8 +80,8 @@ def test_other_media_types_are_refused(http: httpx.Client, path: str, kind: str)
 
 
 @pytest.mark.usefixtures("nothing_changes")
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "x"])
-def test_encoded_bodies_are_refused(http: httpx.Client, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "identity, gzip", "gzip, gzip", "x"])
+def test_bodies_encoded_in_other_ways_are_refused(http: httpx.Client, encoding: str) -> None:
     response = http.post("/adapt", content=b"{}", headers={**JSON, "Content-Encoding": encoding})
     problem_of(response, 415, "unsupported-media-type")
 

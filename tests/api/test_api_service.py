@@ -26,6 +26,8 @@ BODIES = {
     ("/models/{name}/promote", "post"), ("/models/{name}/versions", "post"), ("/models/{name}/authority", "post"),
     ("/adapt/batch", "post"), ("/predict/batch", "post"),
     ("/v2/models/{task_id}/infer", "post"), ("/v2/models/{task_id}/versions/{revision}/infer", "post"),
+    ("/v2/repository/index", "post"), ("/v2/repository/models/{task_id}/load", "post"),
+    ("/v2/repository/models/{task_id}/unload", "post"),
 }  # fmt: skip
 PATHS = {
     "/adapt", "/predict", "/models", "/models/{name}", "/models/{name}/promote", "/tasks", "/tasks/{task_id}",
@@ -73,7 +75,8 @@ def test_paths_of_nothing_are_not_found(http: httpx.Client, method: str, path: s
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [("GET", "/adapt", "POST"), ("DELETE", "/predict", "POST"), ("POST", "/limits", "GET"), ("PUT", "/tasks", "GET"),
-     ("PATCH", "/models/sinusoid", "GET"), ("GET", "/models/sinusoid/promote", "POST"), ("OPTIONS", "/adapt", "POST")],
+     ("PATCH", "/models/sinusoid", "GET"), ("PUT", "/tasks/a", "DELETE, GET"), ("PUT", "/datasets", "GET, POST"),
+     ("GET", "/models/sinusoid/promote", "POST"), ("OPTIONS", "/adapt", "POST")],
 )  # fmt: skip
 def test_other_methods_are_told_which_are_taken(http: httpx.Client, method: str, path: str, allowed: str) -> None:
     response = http.request(method, path)

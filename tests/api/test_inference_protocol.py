@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.api.compression import unpacked
 from app.api.inference_protocol.answers import infer_answer
-from app.api.inference_protocol.compression import unpacked
 from app.api.inference_protocol.datatypes import bytes_of_texts
 from app.api.inference_protocol.requests import InferRequest, infer_request
 from app.api.inference_protocol.statistics import MAX_REVISIONS, Durations, Statistics

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from app.api.model_names import public_name
 from app.card import Card, InputCard
 from app.store import Classes, Head
 
@@ -19,7 +20,7 @@ def metadata(head: Head, revisions: Sequence[int], card: Card) -> dict[str, Any]
         "platform": PLATFORM,
         "inputs": [{"name": name, "datatype": kind, "shape": [VARIES, *shape]} for name, kind, shape in inputs],
         "outputs": [{"name": name, "datatype": kind, "shape": [VARIES, *shape]} for name, kind, shape in outputs],
-        "parameters": {"model": f"{head.model}@{head.model_version}", "classes": head.classes},
+        "parameters": {"model": f"{public_name(head.model)}@{head.model_version}", "classes": head.classes},
     }
 
 

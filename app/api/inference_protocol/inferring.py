@@ -5,11 +5,10 @@ import time
 from anyio import to_thread
 from fastapi import Request, Response
 
-from app.api.body import JSON
+from app.api.body import JSON, read_bytes
 from app.api.context import Context
 from app.api.deadline import deadline_of
 from app.api.inference_protocol.answers import infer_answer
-from app.api.inference_protocol.compression import read_unpacked
 from app.api.inference_protocol.requests import InferRequest, infer_request
 from app.api.inference_protocol.statistics import Durations
 from app.api.predicting import Predicted, predict
@@ -46,7 +45,7 @@ async def _answered(
     request: Request, context: Context, tenant: str, task_id: str, revision: int | None
 ) -> tuple[Predicted, Response]:
     deadline = deadline_of(request, time.monotonic())
-    body = await read_unpacked(request, context.limits.max_body_bytes)
+    body = await read_bytes(request, context.limits.max_body_bytes)
     header_length = request.headers.get(HEADER_LENGTH)
     asked: list[InferRequest] = []
 

@@ -49,6 +49,6 @@ def unload(context: Context, tenant: str, task_id: str) -> None:
 
 def check_no_files(document: dict[str, Any]) -> None:
     """Refuse a configuration, files and whatever else a model could be loaded from."""
-    parameters = document.get("parameters") or {}
+    parameters = {} if document.get("parameters") is None else document["parameters"]
     if document.keys() - {"parameters"} or not isinstance(parameters, dict) or parameters.keys() - CACHE_ALONE:
         raise InvalidRequest("a task is loaded from the store alone: no config and no files are taken")

@@ -22,44 +22,56 @@ class _Parameters(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
-class _RequestParameters(_Parameters):
+class InferParameters(_Parameters):
+    """Hold what a request says of all its outputs."""
+
     binary_data_output: bool = False
     abstain_below: float | None = Field(None, ge=0, le=1)
     sequence_id: int | str = 0
 
 
-class _InputParameters(_Parameters):
+class InferInputParameters(_Parameters):
+    """Hold what a request says of a tensor that it brings."""
+
     binary_data_size: int | None = Field(None, ge=0)
     shared_memory_region: str | None = None
 
 
-class _OutputParameters(_Parameters):
+class InferOutputParameters(_Parameters):
+    """Hold what a request says of a tensor that it wants."""
+
     binary_data: bool | None = None
     classification: int = 0
     shared_memory_region: str | None = None
 
 
-class _Input(BaseModel):
+class InferInput(BaseModel):
+    """Define a tensor that a request brings: its numbers are in `data`, or behind the JSON."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str
     datatype: str
     shape: list[int] = Field(min_length=1, max_length=MAX_AXES)
-    parameters: _InputParameters = _InputParameters()
+    parameters: InferInputParameters = InferInputParameters()
     data: Any = None
 
 
-class _Output(BaseModel):
+class InferOutput(BaseModel):
+    """Define a tensor that a request wants."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str
-    parameters: _OutputParameters = _OutputParameters()
+    parameters: InferOutputParameters = InferOutputParameters()
 
 
-class _Request(BaseModel):
+class InferBody(BaseModel):
+    """Define the JSON of a request."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
     id: str | None = None
-    inputs: list[_Input]
-    outputs: list[_Output] | None = Field(None, max_length=100)
-    parameters: _RequestParameters = _RequestParameters()
+    inputs: list[InferInput]
+    outputs: list[InferOutput] | None = Field(None, max_length=100)
+    parameters: InferParameters = InferParameters()
 
 
 class WantedOutput(NamedTuple):
@@ -95,7 +107,7 @@ def infer_request(body: bytes | bytearray, header_length: str | None, limits: Li
     end = _json_end(header_length, len(body))
     # numbers of JSON alone are read from a body without raw tensors, which is not copied
     text = body if end == len(body) else bytes(memoryview(body)[:end])
-    request = validated(json_object(text), _Request)
+    request = validated(json_object(text), InferBody)
     rows = _rows(request, memoryview(body)[end:], limits)
     if request.parameters.sequence_id not in (0, ""):
         raise BadRequest("sequence_id is not taken: no request depends on the ones before it")
@@ -116,7 +128,7 @@ def _json_end(header_length: str | None, num_bytes: int) -> int:
     return int(header_length)
 
 
-def _rows(request: _Request, tail: memoryview, limits: Limits) -> Rows:
+def _rows(request: InferBody, tail: memoryview, limits: Limits) -> Rows:
     names = [found.name for found in request.inputs]
     if names != [INPUTS]:
         shown = ", ".join(name[:64] for name in names[:5]) or "none"
@@ -133,7 +145,7 @@ def _rows(request: _Request, tail: memoryview, limits: Limits) -> Rows:
     return rows_of_bytes(tail, found.datatype, found.shape)
 
 
-def _check_declared(found: _Input, limits: Limits) -> None:
+def _check_declared(found: InferInput, limits: Limits) -> None:
     """Refuse a datatype or a shape before any tensor is made of it."""
     if found.parameters.shared_memory_region is not None:
         raise BadRequest("there is no shared memory here; send the inputs in the body")
@@ -150,7 +162,7 @@ def _check_declared(found: _Input, limits: Limits) -> None:
         raise BadRequest(f"inputs of BYTES has the shape {found.shape}; one element a row is taken")
 
 
-def _wanted(output: _Output, is_binary: bool) -> WantedOutput:
+def _wanted(output: InferOutput, is_binary: bool) -> WantedOutput:
     if output.parameters.classification:
         raise BadRequest("classification is not taken; the outputs labels and probabilities have what it would give")
     if output.parameters.shared_memory_region is not None:

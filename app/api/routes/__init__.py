@@ -4,20 +4,23 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter
 
-from app.api.hot_routes import Endpoint
-from app.api.routes import datasets, inference, jobs, models, service, tasks, v2
+from app.api.hot_routes import HotRoute
+from app.api.routes import audit, datasets, inference, jobs, metrics, models, service, support, tasks, v2
 
 ROUTERS: tuple[APIRouter, ...] = (
     inference.router,
     jobs.router,
     models.router,
     tasks.router,
+    support.router,
+    audit.router,
     datasets.router,
     service.router,
+    metrics.router,
     v2.router,
 )
 
-HOT_ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
-    ("POST", "/adapt"): inference.adapt,
-    ("POST", "/predict"): inference.predict,
+HOT_ROUTES: Mapping[tuple[str, str], HotRoute] = {
+    ("POST", "/adapt"): HotRoute(inference.adapt, "use"),
+    ("POST", "/predict"): HotRoute(inference.predict, "use"),
 }

@@ -5,7 +5,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api.body import parsed
-from app.api.context import Context, InContext, Tenant, now
+from app.api.context import Context, InContext, now
+from app.api.identity import TrainingTenant
 from app.api.openapi import REF_TEMPLATE
 from app.api.routes.pages import After, Limit, Name, page
 from app.api.uploads import Upload, uploaded
@@ -45,7 +46,7 @@ router = APIRouter(prefix="/datasets", tags=["datasets"])
     responses={200: {"model": DatasetInfo, "description": "The same data is there under this name already"}},
     openapi_extra=FORM,
 )
-async def add_dataset(request: Request, context: InContext, tenant: Tenant) -> Response:
+async def add_dataset(request: Request, context: InContext, tenant: TrainingTenant) -> Response:
     """Upload a data set; how it is split into training, validation and test is fixed here."""
     async with uploaded(request, context.limits.max_body_bytes) as upload:
         record, made = await to_thread.run_sync(_add, context, tenant, upload)
@@ -54,19 +55,21 @@ async def add_dataset(request: Request, context: InContext, tenant: Tenant) -> R
 
 
 @router.get("")
-def list_datasets(context: InContext, tenant: Tenant, after: After = None, limit: Limit = 50) -> Page[DatasetInfo]:
+def list_datasets(
+    context: InContext, tenant: TrainingTenant, after: After = None, limit: Limit = 50
+) -> Page[DatasetInfo]:
     """Return a page of data sets by name."""
     return page(context.store.datasets(tenant, after=after, limit=limit), dataset_info)
 
 
 @router.get("/{name}")
-def get_dataset(context: InContext, tenant: Tenant, name: Name) -> DatasetInfo:
+def get_dataset(context: InContext, tenant: TrainingTenant, name: Name) -> DatasetInfo:
     """Return what is known of a data set."""
     return dataset_info(context.store.dataset(tenant, name))
 
 
 @router.delete("/{name}", status_code=204)
-def delete_dataset(context: InContext, tenant: Tenant, name: Name) -> None:
+def delete_dataset(context: InContext, tenant: TrainingTenant, name: Name) -> None:
     """Delete a data set that no queued or running job uses."""
     context.store.delete_dataset(tenant, name)
 
@@ -82,6 +85,7 @@ def _add(context: Context, tenant: str, upload: Upload) -> tuple[DatasetRecord, 
     spec = parsed(upload.spec, DatasetSpec)
     dataset = read_dataset(spec, upload.path, upload.filename, caps_of(context.limits))
     data = dataset_bytes(dataset)
+    context.take_room(tenant, num_bytes=len(data))
     new = NewDataset(
         tenant=tenant,
         name=spec.name,

@@ -9,13 +9,15 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from app.api.adapting import adapt_task
+from app.api.audit import asker_of
 from app.api.batches import answers_of, bodies_of
 from app.api.body import JSON, Body, checked_object, read_body, validated
-from app.api.context import Context, InContext, Tenant
+from app.api.context import Context, InContext
 from app.api.deadline import deadline_of
 from app.api.forms import adapt_reader, body_media_type, predict_reader, takes_long, written
 from app.api.idempotency import HEADER, REPLAYED_HEADER, answer_once, idempotency_key
-from app.api.openapi import json_body
+from app.api.identity import Tenant
+from app.api.openapi import IDEMPOTENCY_KEY, SAFETENSORS_TOO, TIMEOUT, json_body
 from app.api.outcome import Caller
 from app.api.predicting import answer_json, answer_of
 from app.api.predicting import predict as predict_task
@@ -35,8 +37,12 @@ router = APIRouter(tags=["inference"])
     "/adapt",
     response_model=AdaptAnswer,
     status_code=201,
-    responses={200: {"model": AdaptAnswer, "description": "Nothing was computed: the latest revision is the same"}},
-    openapi_extra=json_body(AdaptRequest, binary=True),
+    responses={
+        200: {"model": AdaptAnswer, "description": "Nothing was computed: the latest revision is the same"}
+        | SAFETENSORS_TOO,
+        201: SAFETENSORS_TOO,
+    },
+    openapi_extra=json_body(AdaptRequest, binary=True, headers=[TIMEOUT, IDEMPOTENCY_KEY]),
 )
 async def adapt(request: Request, context: InContext, tenant: Tenant) -> Response:
     """Adapt a model to a support set and keep the result under a task id."""
@@ -44,7 +50,8 @@ async def adapt(request: Request, context: InContext, tenant: Tenant) -> Respons
     deadline = deadline_of(request, started)
     key = idempotency_key(request, context.limits.max_idempotency_key_chars)
     body = await read_body(request, context.limits.max_body_bytes, body_media_type(request))
-    caller = Caller(tenant, started, deadline, key, await to_thread.run_sync(sha256, body) if key else "")
+    body_sha256 = await to_thread.run_sync(sha256, body) if key else ""
+    caller = Caller(tenant, started, deadline, key, body_sha256, asker=asker_of(request, context))
     read, is_large = adapt_reader(request, body, context.limits), takes_long(request, body)
     outcome, replayed = await answer_once(context, caller, lambda: adapt_task(context, caller, read, is_large=is_large))
     headers = {REPLAYED_HEADER: "true"} if replayed else {}
@@ -54,7 +61,12 @@ async def adapt(request: Request, context: InContext, tenant: Tenant) -> Respons
     return Response(data, outcome.status, headers, media_type)
 
 
-@router.post("/predict", response_model=PredictAnswer, openapi_extra=json_body(PredictRequest, binary=True))
+@router.post(
+    "/predict",
+    response_model=PredictAnswer,
+    responses={200: SAFETENSORS_TOO},
+    openapi_extra=json_body(PredictRequest, binary=True, headers=[TIMEOUT]),
+)
 async def predict(request: Request, context: InContext, tenant: Tenant) -> Response:
     """Predict with an adapted task, or adapt and predict in one go with nothing stored."""
     started = time.monotonic()
@@ -69,7 +81,9 @@ async def predict(request: Request, context: InContext, tenant: Tenant) -> Respo
 
 
 @router.post(
-    "/adapt/batch", response_model=list[AdaptAnswer | Problem], openapi_extra=json_body(AdaptRequest, many=True)
+    "/adapt/batch",
+    response_model=list[AdaptAnswer | Problem],
+    openapi_extra=json_body(AdaptRequest, many=True, headers=[TIMEOUT]),
 )
 async def adapt_batch(request: Request, context: InContext, tenant: Tenant) -> Response:
     """Adapt many tasks in one request; each is answered, stored or refused by itself, in the order of asking.
@@ -81,17 +95,20 @@ async def adapt_batch(request: Request, context: InContext, tenant: Tenant) -> R
     if HEADER in request.headers:
         raise InvalidIdempotencyKey(f"{HEADER} is not taken by {request.url.path}; send such calls to /adapt")
     bodies, are_large = await _bodies(request, context)
-    caller = Caller(tenant, started, deadline, None, "")
+    caller = Caller(tenant, started, deadline, None, "", asker=asker_of(request, context))
 
     async def answer(body: Any) -> bytes:
         outcome = await adapt_task(context, caller, partial(_one, body, AdaptRequest), is_large=are_large)
         return orjson.dumps(outcome.answer)
 
-    return Response(await answers_of(bodies, answer, request_id_of(request.scope)), media_type=JSON)
+    with context.load.work(tenant, (tenant, "adapt/batch", len(bodies).bit_length()), is_of_many=True):
+        return Response(await answers_of(bodies, answer, request_id_of(request.scope)), media_type=JSON)
 
 
 @router.post(
-    "/predict/batch", response_model=list[PredictAnswer | Problem], openapi_extra=json_body(PredictRequest, many=True)
+    "/predict/batch",
+    response_model=list[PredictAnswer | Problem],
+    openapi_extra=json_body(PredictRequest, many=True, headers=[TIMEOUT]),
 )
 async def predict_batch(request: Request, context: InContext, tenant: Tenant) -> Response:
     """Predict with many tasks in one request; each is answered or refused by itself, in the order of asking."""
@@ -106,7 +123,8 @@ async def predict_batch(request: Request, context: InContext, tenant: Tenant) ->
             return answer_json(predicted, started)
         return await to_thread.run_sync(answer_json, predicted, started)
 
-    return Response(await answers_of(bodies, answer, request_id_of(request.scope)), media_type=JSON)
+    with context.load.work(tenant, (tenant, "predict/batch", len(bodies).bit_length()), is_of_many=True):
+        return Response(await answers_of(bodies, answer, request_id_of(request.scope)), media_type=JSON)
 
 
 async def _bodies(request: Request, context: Context) -> tuple[list[Any], bool]:

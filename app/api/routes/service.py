@@ -11,13 +11,17 @@ from app.api.problems import STATUS_OF, problem
 from innerloop.errors import InnerloopError, NotReady, ProblemNotFound
 from innerloop.wire import Health, Limits, ProblemInfo, Readiness
 
+OF_TENANT = [name for name in Limits.model_fields if name.startswith("tenant_")]
+
 router = APIRouter(tags=["service"])
 
 
 @router.get("/limits")
 async def limits(context: InContext) -> Limits:
-    """Return every cap as a number."""
-    return context.limits
+    """Return every cap as a number; those of a tenant are 0, any number, while no key is configured."""
+    if context.keys.are_configured:
+        return context.limits
+    return context.limits.model_copy(update=dict.fromkeys(OF_TENANT, 0))
 
 
 @router.get("/healthz")
@@ -49,6 +53,8 @@ async def problem_info(code: str) -> ProblemInfo:
 def reasons_against(context: Context) -> list[str]:
     """Return why requests would not be answered, nothing where they will be; blocks."""
     reasons = ["the service is draining"] if context.draining else []
+    if context.engine.failure:
+        return [*reasons, context.engine.failure]
     try:
         context.store.check_writable()
         version = context.store.model_version(context.settings.default_model)

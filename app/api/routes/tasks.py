@@ -1,11 +1,15 @@
 """`/tasks`: what was adapted."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from app.api.context import InContext, Tenant, now
+from app.api.audit import asker_of, note_download
+from app.api.context import InContext, now
+from app.api.identity import Tenant
+from app.api.model_names import public_name, stored_names
 from app.api.routes.pages import ID_PATTERN, After, Limit, TaskId, page
 from app.api.routes.weights import SAFETENSORS, weights_response
 from app.api.task_weights import Form, task_weights
@@ -23,7 +27,8 @@ def list_tasks(
     context: InContext, tenant: Tenant, model: OfModel = None, after: After = None, limit: Limit = 50
 ) -> Page[TaskInfo]:
     """Return a page of tasks by id."""
-    return page(context.store.tasks(tenant, now=now(), model=model, after=after, limit=limit), _task_info)
+    models = stored_names(tenant, model) if model else None
+    return page(context.store.tasks(tenant, now=now(), models=models, after=after, limit=limit), _task_info)
 
 
 @router.get("/{task_id}")
@@ -42,6 +47,7 @@ def list_revisions(
 
 @router.get("/{task_id}/weights", response_class=Response, responses=SAFETENSORS)
 def get_weights(
+    request: Request,
     context: InContext,
     tenant: Tenant,
     task_id: TaskId,
@@ -49,32 +55,35 @@ def get_weights(
     form: Annotated[Form, Query(description="All weights, or what adaptation changed")] = "full",
 ) -> Response:
     """Return the adapted weights with their card: take your model and leave."""
-    name, data = task_weights(context, tenant, task_id, revision, form)
-    return weights_response(data, sha256(data), name)
+    found, data = task_weights(context, tenant, task_id, revision, form)
+    note_download(context, tenant, task_id, found, asker_of(request, context), "download-weights")
+    return weights_response(data, sha256(data), f"{task_id}-{found}-{form}")
 
 
 @router.delete("/{task_id}", status_code=204)
-async def delete_task(context: InContext, tenant: Tenant, task_id: TaskId) -> None:
+async def delete_task(request: Request, context: InContext, tenant: Tenant, task_id: TaskId) -> None:
     """Delete a task: its rows, its weights and all its revisions."""
+    note = asker_of(request, context).note("delete")
     with context.turns.caller() as turn:  # what is being adapted now is stored and cached before, or not at all
         await turn.wait((tenant, task_id), None)
-        await to_thread.run_sync(lambda: context.store.delete_task(tenant, task_id, now=now()))
+        await to_thread.run_sync(lambda: context.store.delete_task(tenant, task_id, now=now(), note=note))
         context.engine.forget_task(tenant, task_id)
 
 
 def _task_info(task: Task) -> TaskInfo:
-    return TaskInfo.model_validate(task, from_attributes=True)
+    return TaskInfo.model_validate(replace(task, model=public_name(task.model)), from_attributes=True)
 
 
 def _revision_info(revision: Revision) -> RevisionInfo:
     return RevisionInfo(
         task_id=revision.task_id,
         revision=revision.revision,
-        model=revision.model,
+        model=public_name(revision.model),
         model_version=revision.model_version,
         steps=revision.answer["steps"],
         kept_step=revision.answer["kept_step"],
         support_size=revision.support_size,
+        support_stored=revision.support_stored,
         classes=revision.classes,
         bytes=revision.bytes,
         created_at=revision.created_at,

@@ -6,11 +6,14 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
 from app.api.body import JSON, json_object, read_bytes
-from app.api.context import Context, InContext, Tenant, now
+from app.api.context import Context, InContext, now
+from app.api.identity import Tenant
 from app.api.inference_protocol import repository
 from app.api.inference_protocol.descriptions import config, metadata
-from app.api.inference_protocol.inferring import OCTETS, infer_task
+from app.api.inference_protocol.inferring import HEADER_LENGTH, OCTETS, infer_task
+from app.api.inference_protocol.requests import InferBody
 from app.api.inference_protocol.statistics import Counts, as_json
+from app.api.openapi import FILE, REF_TEMPLATE, TIMEOUT, header, optional_body
 from app.api.routes.pages import TaskId
 from app.api.routes.service import reasons_against
 from app.engine.engine import TaskKey
@@ -24,9 +27,23 @@ MAX_REVISIONS_SHOWN = 500
 BINARY = {
     "requestBody": {
         "required": True,
-        "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}, JSON: {"schema": {"type": "object"}}},
-    }
+        "content": {OCTETS: FILE, JSON: {"schema": {"$ref": REF_TEMPLATE.format(model=InferBody.__name__)}}},
+    },
+    "parameters": [TIMEOUT, header(HEADER_LENGTH, "Bytes of JSON, which raw tensors follow", "^[0-9]{1,18}$")],
 }
+RAW_TENSORS_TOO: dict[int | str, dict[str, Any]] = {200: {"content": {OCTETS: FILE}}}
+INDEX = optional_body(description="Taken and left alone: `ready` and the like, of other servers")
+FROM_STORE = optional_body(
+    properties={
+        "parameters": {
+            "type": ["object", "null"],
+            "properties": {name: {} for name in sorted(repository.CACHE_ALONE)},
+            "additionalProperties": False,
+        }
+    },
+    additionalProperties=False,
+)
+"""A body of `load` and `unload`, which lead to nothing but the cache."""
 
 Revision = Annotated[Count, Path()]
 Json = dict[str, Any]
@@ -111,13 +128,15 @@ def revision_config(context: InContext, tenant: Tenant, task_id: TaskId, revisio
     return _config(context, tenant, task_id, revision)
 
 
-@router.post("/models/{task_id}/infer", response_model=Json, openapi_extra=BINARY)
+@router.post("/models/{task_id}/infer", response_model=Json, responses=RAW_TENSORS_TOO, openapi_extra=BINARY)
 async def infer(request: Request, context: InContext, tenant: Tenant, task_id: TaskId) -> Response:
     """Predict with a task's latest revision: JSON, with raw tensors after it where the caller says so."""
     return await infer_task(request, context, tenant, task_id, None)
 
 
-@router.post("/models/{task_id}/versions/{revision}/infer", response_model=Json, openapi_extra=BINARY)
+@router.post(
+    "/models/{task_id}/versions/{revision}/infer", response_model=Json, responses=RAW_TENSORS_TOO, openapi_extra=BINARY
+)
 async def infer_with_revision(
     request: Request, context: InContext, tenant: Tenant, task_id: TaskId, revision: Revision
 ) -> Response:
@@ -125,14 +144,14 @@ async def infer_with_revision(
     return await infer_task(request, context, tenant, task_id, revision)
 
 
-@router.post("/repository/index")
+@router.post("/repository/index", openapi_extra=INDEX)
 async def repository_index(request: Request, context: InContext, tenant: Tenant) -> list[Json]:
     """Return the tasks that changed last, at most 1 000."""
     await _control(request, context)
     return await to_thread.run_sync(repository.listed, context, tenant)
 
 
-@router.post("/repository/models/{task_id}/load")
+@router.post("/repository/models/{task_id}/load", openapi_extra=FROM_STORE)
 async def load(request: Request, context: InContext, tenant: Tenant, task_id: TaskId) -> Json:
     """Bring a task into the cache."""
     repository.check_no_files(await _control(request, context))
@@ -140,7 +159,7 @@ async def load(request: Request, context: InContext, tenant: Tenant, task_id: Ta
     return {}
 
 
-@router.post("/repository/models/{task_id}/unload")
+@router.post("/repository/models/{task_id}/unload", openapi_extra=FROM_STORE)
 async def unload(request: Request, context: InContext, tenant: Tenant, task_id: TaskId) -> Json:
     """Drop a task from the cache; it stays stored, and is brought back when it is asked for."""
     repository.check_no_files(await _control(request, context))

@@ -1,0 +1,37 @@
+"""Keys as callers hold them: `il_<key id>_<secret>`, of which the store has a hash alone."""
+
+import re
+import secrets
+from hashlib import sha256
+from typing import NamedTuple
+
+SECRET_BYTES = 32
+_KEY = re.compile(r"il_([0-9a-f]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+class BearerKey(NamedTuple):
+    """A new key, and the id that it is listed and revoked by."""
+
+    key_id: str
+    text: str
+
+
+def new_key() -> BearerKey:
+    """Return a key that nobody has: 256 random bits, so that a plain hash of it can be neither guessed nor turned."""
+    key_id = secrets.token_hex(6)
+    return BearerKey(key_id, f"il_{key_id}_{secrets.token_urlsafe(SECRET_BYTES)}")
+
+
+def is_key(text: str) -> bool:
+    """Tell whether a text has the form of a key."""
+    return _KEY.fullmatch(text) is not None
+
+
+def masked(text: str) -> str:
+    """Return a text without the secrets of keys in it: somebody may take a key for a part of a path."""
+    return _KEY.sub(r"il_\1_...", text) if "il_" in text else text
+
+
+def hashed(key: str) -> str:
+    """Return the hash that the store knows a key by."""
+    return sha256(key.encode()).hexdigest()
