@@ -80,6 +80,7 @@ def answer_of(task_id: str, body: AdaptBody, losses: list[float], milliseconds: 
         "steps": body.steps,
         "kept_step": body.steps,
         "support_size": len(body.support.inputs),
+        "support_stored": True,
         "classes": None,
         "support_loss": losses,
         "validation": None,
