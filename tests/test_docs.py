@@ -81,6 +81,18 @@ def test_meta_training_over_http_works_as_pasted(service: Service, tmp_path: Pat
     assert 90.0 < json.loads(outputs)[0][0] < 130.0
 
 
+def test_keys_are_made_and_shown_as_pasted(tmp_path: Path) -> None:
+    service = start_service(tmp_path / "data")
+    script = "".join(blocks("keys.md", "bash")).replace("python -m app", f"{sys.executable} -m app")
+    told = bash(service, f"cd {REPOSITORY}; export DATA_DIR={tmp_path / 'data'}\n{script}\necho; echo $KEY", tmp_path)
+    assert '"task_id":"my-wave"' in told
+    key = told.splitlines()[-1]
+    assert f"{key.split('_')[1]}  acme    use,train" in told
+    shown = python(service, blocks("keys.md", "python")[0].replace('os.environ["KEY"]', f'"{key}"'), tmp_path)
+    assert shown == "['my-wave']\n"
+    assert service.stop() == 0
+
+
 def test_data_is_uploaded_as_pasted(service: Service, tmp_path: Path) -> None:
     answer = json.loads(bash(service, blocks("data.md", "bash")[0], tmp_path))
     assert (answer["rows"], answer["groups"], answer["input_names"]) == (9, 3, ["load", "heat"])
@@ -104,6 +116,12 @@ def test_abstaining_works_as_pasted(service: Service) -> None:
         assert [label is not None for label in ast.literal_eval(labels)] == is_sure
 
 
+def test_privacy_works_as_pasted(service: Service, tmp_path: Path) -> None:
+    assert json.loads(bash(service, blocks("privacy.md", "bash")[0], tmp_path))["support_stored"] is False
+    shown = python(service, blocks("privacy.md", "python")[0], tmp_path).splitlines()
+    assert shown[1:] == ["2", "['remove-row', 'download-support', 'adapt']"]
+
+
 @needs_encoder
 def test_sentences_are_adapted_on_as_pasted(service: Service, tmp_path: Path) -> None:
     assert send(service.http, "intents", text_model()).status_code == 201
@@ -113,6 +131,11 @@ def test_sentences_are_adapted_on_as_pasted(service: Service, tmp_path: Path) ->
     assert '"labels":["delivery","refund"]' in told
     shown = python(service, blocks("text.md", "python")[0], tmp_path).strip().splitlines()
     assert shown == ["['delivery', 'refund', 'account']", "['account']"]
+
+
+def test_metrics_are_read_as_pasted(service: Service, tmp_path: Path) -> None:
+    told = bash(service, blocks("observing.md", "bash")[0], tmp_path)
+    assert "# TYPE innerloop_requests_total counter" in told
 
 
 def test_ways_to_integrate_work_as_pasted(service: Service, tmp_path: Path) -> None:
