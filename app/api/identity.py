@@ -14,6 +14,8 @@ from innerloop.errors import ForbiddenScope, ForbiddenTenant, Unauthorized
 NOBODY = Identity(DEFAULT_TENANT, None, frozenset(SCOPES))
 SLOT = "slot"
 """Where a request keeps its place among those of its tenant."""
+LEFT = "left"
+"""Where a request keeps the headers that tell what is left of its tenant's limits."""
 STATE = "identity"
 """Where a request keeps who asks, for log lines and the like."""
 
@@ -35,7 +37,10 @@ async def identity_of(request: Request, context: InContext) -> Identity:
     identity = await _identified(request, context)
     state = request.scope.setdefault("state", {})
     state[STATE] = identity
-    state[SLOT] = context.rates.enter(identity.tenant)
+    try:
+        state[SLOT] = context.rates.enter(identity.tenant)
+    finally:
+        state[LEFT] = context.rates.headers(identity.tenant)
     return identity
 
 

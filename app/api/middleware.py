@@ -7,7 +7,7 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.identity import SLOT, STATE
+from app.api.identity import LEFT, SLOT, STATE
 from app.api.problems import UNFORESEEN, problem
 from app.api.request_counts import RequestCounts, route_of
 from app.api.tenant_limits import Slot
@@ -51,8 +51,7 @@ class RequestIdMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                slot: Slot | None = scope["state"].get(SLOT)
-                of_tenant = slot.headers if slot else ()
+                of_tenant = scope["state"].get(LEFT, ())
                 message["headers"] = [*message.get("headers", ()), *of_tenant, (_NAME, request_id.encode())]
             await send(message)
 
@@ -66,7 +65,7 @@ class RequestIdMiddleware:
                 failure = InternalError(UNFORESEEN)
                 await problem(Request(scope), failure)(scope, receive, send_with_id)
         finally:
-            slot = scope["state"].get(SLOT)
+            slot: Slot | None = scope["state"].get(SLOT)
             if slot:
                 slot.leave()
             seconds = time.monotonic() - start

@@ -32,15 +32,10 @@ class _Tenant:
 class Slot:
     """A request of a tenant's that was let in; `leave` when it is answered."""
 
-    __slots__ = ("_headers", "_tenant")
+    __slots__ = ("_tenant",)
 
-    def __init__(self, tenant: _Tenant, headers: list[tuple[bytes, bytes]]) -> None:
-        self._tenant, self._headers = tenant, headers
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """What its answer says of the limits and of what is left of them."""
-        return self._headers
+    def __init__(self, tenant: _Tenant) -> None:
+        self._tenant = tenant
 
     def leave(self) -> None:
         """Say that the request was answered; once."""
@@ -66,16 +61,14 @@ class TenantLimits:
 
     def enter(self, tenant: str) -> Slot:
         """Let a request in; RateLimited, TooManyAtOnce."""
-        rates, now = self._rates, self._clock()
-        ours = self._tenants.get(tenant)
-        if ours is None:
-            ours = self._tenants[tenant] = _Tenant(rates.burst_requests, now)
+        rates, ours = self._rates, self._of(tenant)
         if rates.requests_at_once and ours.at_once >= rates.requests_at_once:
             raise TooManyAtOnce(
                 f"{ours.at_once} of your requests are under way; at most {rates.requests_at_once} may",
                 retry_after_seconds=LEAST_RETRY_SECONDS,
             )
         if rates.requests_per_second:
+            now = self._clock()
             grown = ours.tokens + (now - ours.filled) * rates.requests_per_second
             ours.tokens, ours.filled = min(float(rates.burst_requests), grown), now
             if ours.tokens < 1:
@@ -86,15 +79,22 @@ class TenantLimits:
                 )
             ours.tokens -= 1
         ours.at_once += 1
-        return Slot(ours, self._headers(ours))
+        return Slot(ours)
 
-    def _headers(self, ours: _Tenant) -> list[tuple[bytes, bytes]]:
+    def headers(self, tenant: str) -> list[tuple[bytes, bytes]]:
+        """Return what an answer to a tenant says of the limits and of what is left of them."""
         if not self._policy:
             return []
-        left, rates = [], self._rates
+        ours, left, rates = self._of(tenant), [], self._rates
         if rates.requests_per_second:
             seconds = math.ceil((rates.burst_requests - ours.tokens) / rates.requests_per_second)
             left.append(f'"rate";r={int(ours.tokens)};t={seconds}')
         if rates.requests_at_once:
             left.append(f'"at-once";r={rates.requests_at_once - ours.at_once}')
         return [(POLICY, self._policy), (REMAINING, ", ".join(left).encode())]
+
+    def _of(self, tenant: str) -> _Tenant:
+        ours = self._tenants.get(tenant)
+        if ours is None:
+            ours = self._tenants[tenant] = _Tenant(self._rates.burst_requests, self._clock())
+        return ours

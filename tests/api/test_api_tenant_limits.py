@@ -1,5 +1,6 @@
 """What a tenant may use up: so many requests, at once and a second, tasks and bytes; told in headers and /limits."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -66,20 +67,25 @@ def test_limits_are_told_where_there_are_keys(limited: Limited) -> None:
 
 def test_every_answer_tells_what_is_left(limited: Limited) -> None:
     client = limited.client("told")
-    for path, left in (("/tasks", BURST - 1), ("/models", BURST - 2), ("/tasks/none", BURST - 3)):
-        headers = client.get(path).headers
-        assert headers["RateLimit-Policy"] == f'"rate";q={BURST};w=80, "at-once";q={AT_ONCE};qu="concurrent-requests"'
-        assert headers["RateLimit"].startswith(f'"rate";r={left};')
-    assert client.post("/adapt", json={"support": SUPPORT}).headers["RateLimit"].startswith(f'"rate";r={BURST - 4};')
+    asked: list[httpx.Response] = [client.get(path) for path in ("/tasks", "/models", "/tasks/none")]
+    asked.append(client.post("/adapt", json={"support": SUPPORT}))
+    for num, answer in enumerate(asked, start=1):
+        assert answer.headers["RateLimit-Policy"] == (
+            f'"rate";q={BURST};w=80, "at-once";q={AT_ONCE};qu="concurrent-requests"'
+        )
+        left = re.fullmatch(r'"rate";r=(\d+);t=\d+, "at-once";r=1', answer.headers["RateLimit"])
+        assert left
+        assert BURST - num <= int(left[1]) < BURST  # a slow machine has earned some again
 
 
 def test_too_many_requests_in_a_while_are_refused_and_others_are_served(limited: Limited) -> None:
     client, other = limited.client("busy"), limited.client("calm")
-    statuses = [client.get("/tasks").status_code for _ in range(BURST + 3)]
-    assert statuses[:BURST] == [200] * BURST
-    assert 429 in statuses[BURST:]
-    refused = client.post("/adapt", json={"support": SUPPORT})
+    taken = 0
+    while (refused := client.get("/tasks")).status_code == 200 and taken < 10 * BURST:
+        taken += 1  # a slow machine earns some on the way
+    assert taken >= BURST
     assert problem_of(refused, 429, "rate-limited")
+    assert refused.headers["RateLimit"].startswith('"rate";r=0;')
     assert 1 <= int(refused.headers["Retry-After"]) <= 2
     assert other.post("/adapt", json={"support": SUPPORT}).status_code == 201
     time.sleep(int(refused.headers["Retry-After"]) + 0.1)
