@@ -4,7 +4,6 @@ import asyncio
 import ctypes
 import gc
 import os
-import resource
 import signal
 import socket
 import threading
@@ -56,7 +55,6 @@ def serve() -> None:
     settings = read_settings()
     configure_logging(settings.log_format, settings.log_level)
     _few_arenas()
-    _many_files()
     _check_address(settings)
     try:
         context = make_context(settings)
@@ -79,13 +77,6 @@ def _few_arenas() -> None:
     """
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, NUM_ARENAS)
-
-
-def _many_files() -> None:
-    """Open as many connections as the system lets this process, whatever its shell would have it begin with."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _calm_collector() -> None:

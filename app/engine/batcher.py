@@ -20,6 +20,8 @@ from innerloop.errors import DeadlineExceeded, Draining, Overloaded
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 RETRY_AFTER_SECONDS = 1.0
+SHARED_BATCH_SECONDS = 0.025
+"""What a tenant waits for at most, once there are several, before it is its turn, as far as work can be divided."""
 
 RunBatch = Callable[[Hashable, list[Item]], "Sequence[Result | Exception]"]
 """(bucket, items) -> a result or an error for each, in order; what it raises is everybody's error."""
@@ -138,8 +140,13 @@ class Batcher(Generic[Item, Result]):
             self.worker.close()
 
     def most(self, bucket: Hashable) -> int:
-        """Return how many items of a bucket may go together now."""
-        return max(1, self._most(bucket))
+        """Return how many items of a bucket may go together now: fewer long ones, where other tenants may come."""
+        most = max(1, self._most(bucket))
+        if most > 1 and self.worker.load and self.worker.load.is_shared:
+            seconds = self._seconds(bucket)
+            if seconds:
+                most = max(1, min(most, int(SHARED_BATCH_SECONDS / seconds)))
+        return most
 
     def run_one(self, bucket: Hashable, line: deque[Ticket]) -> float:
         """Run as much of a line as may go together, in the worker's thread, and return the seconds that it took."""

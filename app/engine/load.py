@@ -97,6 +97,11 @@ class Load:
         with self._guard:
             return self._backlog(self._clock())
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether more than one tenant has asked for something lately."""
+        return len(self._tenants) > 1
+
     @contextmanager
     def work(self, tenant: str, kind: Hashable, *, is_of_many: bool = False) -> Iterator[Work]:
         """Let a request in, for as long as it is worked on; Overloaded, ShareUsedUp.

@@ -12,6 +12,7 @@ import pytest
 from app.current_request import StageTime, collect_stage_times
 from app.engine.batcher import Batcher
 from app.engine.histogram import SECONDS, SIZES
+from app.engine.load import Load
 from app.engine.ticket import Onward, Timed
 from app.engine.worker import Worker
 from innerloop.errors import DeadlineExceeded, Draining, Overloaded
@@ -438,3 +439,23 @@ async def test_batchers_of_one_thread_take_turns_and_close_one_by_one() -> None:
 
 def test_the_thread_itself_does_what_it_would_have_to_wait_for(worker: Line) -> None:
     assert worker.run_blocking(lambda: worker.run_blocking(lambda: "inner")) == "inner"
+
+
+def test_batches_of_long_work_are_short_while_several_tenants_ask() -> None:
+    load = Load()
+    worker = Worker("shared", load=load)
+    batcher: Batcher[int, int] = Batcher(
+        "shared",
+        lambda bucket, items: items,
+        max_depth=10,
+        most=lambda bucket: 64,
+        seconds={"long": 0.01, "short": 0.0001, "endless": 5.0}.get,  # type: ignore[arg-type]
+        worker=worker,
+    )
+    buckets = ("long", "short", "endless", "unknown")
+    with load.work("a", "adapt"):
+        assert [batcher.most(bucket) for bucket in buckets] == [64] * 4
+    with load.work("b", "adapt"):
+        assert [batcher.most(bucket) for bucket in buckets] == [2, 64, 1, 64]
+    batcher.close()
+    worker.close()

@@ -44,7 +44,8 @@ class Record:
                 self._spans.setdefault(what, []).append(seconds * 1e3)
 
     def complain(self, text: str) -> None:
-        """Write down what should not be."""
+        """Write down what should not be, and show it: an hour is long."""
+        print(f"          not as expected: {text}", flush=True)
         with self._guard:
             if len(self.complaints) < MOST_COMPLAINTS:
                 self.complaints.append(text)

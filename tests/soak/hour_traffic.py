@@ -181,7 +181,8 @@ class Caller:
                 if one.get("status") in REFUSED:
                     continue
                 self.record.check("adapt batch", holds="revision" in one, text=str(one))
-                self._learn(task_id, one["revision"], rows)
+                if "revision" in one:
+                    self._learn(task_id, one["revision"], rows)
 
     def infer(self) -> None:
         task_id, known = self._any(lambda known: True)
