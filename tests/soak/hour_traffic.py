@@ -20,6 +20,8 @@ HOT = 3
 TTL_SECONDS, TTL_SLACK_SECONDS = 3, 1.5
 TIMEOUT_SECONDS = 60.0
 REFUSED = (429, 503)
+DIVERGED = '"code":"diverged"'
+"""One random wave in tens of thousands is too steep for the rates of the model, and is told so."""
 PAUSE_WHEN_REFUSED_SECONDS = 0.5
 
 
@@ -178,7 +180,7 @@ class Caller:
             *told, bad = answer.json()
             self.record.check("adapt batch", holds=bad.get("status") == 422, text=f"{bad} for a body with no support")
             for (task_id, rows), one in zip(made.items(), told, strict=True):
-                if one.get("status") in REFUSED:
+                if one.get("status") in REFUSED or one.get("code") == "diverged":
                     continue
                 self.record.check("adapt batch", holds="revision" in one, text=str(one))
                 if "revision" in one:
@@ -309,6 +311,9 @@ class Caller:
         if answer.status_code in REFUSED and "Retry-After" in answer.headers:
             self.record.note(what, status, "refused")
             self.stop.wait(PAUSE_WHEN_REFUSED_SECONDS)
+            return None
+        if DIVERGED in answer.text and answer.status_code == 422:
+            self.record.note(what, "diverged", "expected", took)
             return None
         self.record.note(what, status, "unexpected", took)
         self.record.complain(f"{what}: {status} {answer.text[:300]}")
