@@ -95,7 +95,7 @@ def test_requests_leave_at_their_times_though_no_answer_comes() -> None:
         (told,) = open_loop(port, [stream(60)], TIMING)
     assert told.statuses == {"201": num_due(60)}
     assert told.num_connections >= num_due(60)  # none was free to be used again
-    assert min(told.accepted_ms) >= 1_000.0
+    assert min(told.accepted_ms) >= 990.0  # a timer may fire a hair before its time
 
 
 def test_a_connection_is_used_again() -> None:
