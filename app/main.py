@@ -94,7 +94,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.gather(purging, return_exceptions=True)
         if context.worker:
             await to_thread.run_sync(context.worker.close)
-        for stage in (context.identifying, context.reading, context.engine, context.writing):
+        for stage in (context.looking, context.identifying, context.reading, context.engine, context.writing):
             await to_thread.run_sync(stage.close)
         await to_thread.run_sync(context.store.close)
         if context.tracing:
@@ -141,6 +141,7 @@ def make_context(settings: Settings) -> Context:
         rates=TenantLimits(_rates(settings)),
         storage=StorageLimits(settings.tenant_tasks, settings.tenant_bytes, store.usage),
         identifying=Stage("identifying", settings.max_queue_depth),
+        looking=Stage("looking", settings.max_queue_depth),
         keys=KeyWatch(are_configured=has_keys),
         worker=make_worker(settings, store) if settings.job_worker else None,
         tracing=tracing,

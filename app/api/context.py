@@ -46,6 +46,8 @@ class Context:
     """Lets work in to the device."""
     identifying: Stage
     """Keys are looked up here, where there are any."""
+    looking: Stage
+    """Whether requests will be answered is looked at here."""
     keys: KeyWatch
     worker: JobWorker | None = None
     """Works on jobs in this process; None where `python -m app worker` does."""

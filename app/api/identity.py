@@ -1,13 +1,13 @@
 """Who asks: nobody in particular while there are no keys, else whoever a key was made for."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
 
 from app.api.context import DEFAULT_TENANT, Context, InContext
+from app.api.stages import as_it_is
 from app.bearer_keys import hashed, is_key
-from app.engine.ticket import Timed
 from app.store import SCOPES, Identity, Scope, Store
 from innerloop.errors import ForbiddenScope, ForbiddenTenant, Unauthorized
 
@@ -86,7 +86,7 @@ async def _configured_now(context: Context) -> bool:
     """Tell whether there are keys by now; asks the store once a second, for all that wait."""
     if not context.keys.is_due:
         return False
-    configured: bool = await context.identifying.run(_look, context, _as_told)
+    configured: bool = await context.identifying.run(_look, context, as_it_is)
     return configured
 
 
@@ -99,7 +99,7 @@ async def _identified(request: Request, context: Context) -> Identity:
     key = key.strip()
     if scheme.lower() != "bearer" or not is_key(key):
         raise Unauthorized("this service wants a key: send it as `Authorization: Bearer il_...`")
-    identity: Identity = await context.identifying.run(_identify, _Shown(context.store, key), _as_told)
+    identity: Identity = await context.identifying.run(_identify, _Shown(context.store, key), as_it_is)
     return identity
 
 
@@ -107,10 +107,6 @@ def _identify(shown: Sequence[_Shown], quick: bool) -> list[Identity | Exception
     """Return whose each key is: one query for all that wait, so that a key that is revoked is refused at once."""
     found = shown[0].store.identities([hashed(one.key) for one in shown])
     return [identity or Unauthorized("the key is not known, or was revoked") for identity in found]
-
-
-def _as_told(timed: Timed[Any]) -> Any:
-    return timed.result
 
 
 AnyTenant = Annotated[str, Depends(tenant_of)]

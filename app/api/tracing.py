@@ -12,7 +12,7 @@ MOST_STAGES = 300
 """Child spans of a request: one for 256 tasks has three for each."""
 LAST_SECONDS = 3.0
 """Longest wait at the end for a collector to take the last spans."""
-NAMES = {"identifying": "identifying", "reading": "reading", "writing": "store"}
+NAMES = {"identifying": "identifying", "looking": "looking", "reading": "reading", "writing": "store"}
 """Of spans, by stage; every other stage is the device."""
 
 

@@ -1,5 +1,6 @@
 """`GET /readyz`: ready is said only where the next request would be answered, and what stands against it."""
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -61,3 +62,21 @@ async def test_a_worker_of_jobs_that_died_makes_it_not_ready(tmp_path: Path) -> 
         assert await reasons(http) == ["the worker of meta-training jobs has ended"]
         context.draining = True  # then it is meant to have ended
         assert await reasons(http) == ["the service is draining"]
+
+
+async def test_those_who_ask_together_share_a_look_that_begins_after_they_asked(tmp_path: Path) -> None:
+    async with served(tmp_path) as (http, context):
+        assert await reasons(http) == []
+        commits, looks = context.store.num_commits, context.looking.counters.batches
+        with sqlite3.connect(tmp_path / "innerloop.db", isolation_level=None) as another:
+            another.execute("BEGIN IMMEDIATE")
+            first = asyncio.create_task(http.get("/readyz"))
+            await asyncio.sleep(0.5)  # by then the first look waits for the lock
+            others = [asyncio.create_task(http.get("/readyz")) for _ in range(50)]
+            await asyncio.sleep(0.5)
+            assert context.looking.depth == 51
+            another.execute("ROLLBACK")
+        another.close()
+        assert [answer.status_code for answer in await asyncio.gather(first, *others)] == [200] * 51
+        assert context.looking.counters.batches == looks + 2
+        assert context.store.num_commits == commits + 2

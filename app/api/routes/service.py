@@ -2,13 +2,13 @@
 
 import json
 
-from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from app.api.context import Context, InContext
+from app.api.context import InContext
 from app.api.problems import STATUS_OF, problem
-from innerloop.errors import InnerloopError, NotReady, ProblemNotFound
+from app.api.readiness import reasons_against
+from innerloop.errors import NotReady, ProblemNotFound
 from innerloop.wire import Health, Limits, ProblemInfo, Readiness
 
 OF_TENANT = [name for name in Limits.model_fields if name.startswith("tenant_")]
@@ -33,7 +33,7 @@ async def health() -> Health:
 @router.get("/readyz", response_model=Readiness)
 async def readiness(request: Request, context: InContext) -> Response:
     """Tell whether requests will be answered; 503 with the reasons when not."""
-    reasons = await to_thread.run_sync(reasons_against, context)
+    reasons = await reasons_against(context)
     if not reasons:
         return JSONResponse(Readiness(ready=True, reasons=[]).model_dump())
     answer = problem(request, NotReady("; ".join(reasons)))
@@ -48,21 +48,3 @@ async def problem_info(code: str) -> ProblemInfo:
         if kind.code == code:
             return ProblemInfo(code=code, title=kind.title, status=status, remedy=kind.remedy)
     raise ProblemNotFound(f"no error has the code {code!r}; there are {', '.join(sorted(k.code for k in STATUS_OF))}")
-
-
-def reasons_against(context: Context) -> list[str]:
-    """Return why requests would not be answered, nothing where they will be; blocks."""
-    reasons = ["the service is draining"] if context.draining else []
-    if context.engine.failure:
-        return [*reasons, context.engine.failure]
-    try:
-        context.store.check_writable()
-        version = context.store.model_version(context.settings.default_model)
-        context.engine.model(version.name, version.version)
-    except InnerloopError as error:
-        reasons.append(error.detail)
-    if context.worker and not context.worker.alive and not context.draining:
-        reasons.append("the worker of meta-training jobs has ended")
-    if context.queue_depth >= context.limits.max_queue_depth:
-        reasons.append("as many requests wait as may")
-    return reasons

@@ -14,8 +14,8 @@ from app.api.inference_protocol.inferring import HEADER_LENGTH, OCTETS, infer_ta
 from app.api.inference_protocol.requests import InferBody
 from app.api.inference_protocol.statistics import Counts, as_json
 from app.api.openapi import FILE, REF_TEMPLATE, TIMEOUT, header, optional_body
+from app.api.readiness import reasons_against
 from app.api.routes.pages import TaskId
-from app.api.routes.service import reasons_against
 from app.engine.engine import TaskKey
 from innerloop import __version__
 from innerloop.errors import NotReady
@@ -64,9 +64,9 @@ async def live() -> Json:
 
 
 @router.get("/health/ready")
-def ready(context: InContext) -> Json:
+async def ready(context: InContext) -> Json:
     """Tell whether requests will be answered; 503 with the reasons when not."""
-    reasons = reasons_against(context)
+    reasons = await reasons_against(context)
     if reasons:
         raise NotReady("; ".join(reasons))
     return {"ready": True}
