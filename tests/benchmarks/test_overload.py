@@ -198,7 +198,7 @@ def test_this_process_takes_memory_and_a_core_is_busy_at_times() -> None:
     assert busy_seconds(cores().generator) > 0.0
 
 
-def row(load: float, good: float, p99_ms: float, peak_mib: float = 500.0) -> dict[str, Any]:
+def row(load: float, good: float, p99_ms: float, peak_mib: float = 500.0, last_mib: float = 495.0) -> dict[str, Any]:
     return {
         "load": load,
         "offered_per_second": 100 * load,
@@ -207,6 +207,7 @@ def row(load: float, good: float, p99_ms: float, peak_mib: float = 500.0) -> dic
         "accepted_p99_ms": p99_ms,
         "refused_p99_ms": 5.0 if load > 1 else None,
         "resident_mib": [490.0, peak_mib, 495.0],
+        "resident_mib_by_quarter": [490.0, 495.0, 493.0, last_mib],
     }
 
 
@@ -218,10 +219,11 @@ def judged(*rows: dict[str, Any]) -> dict[str, bool]:
 FINE = (row(0.8, 80, 100), row(3, 95, 180), row(10, 70, 199))
 THREE, TEN = "goodput at 3 times capacity", "goodput at 10 times capacity"
 LATENCY, MEMORY = "accepted p99 beyond capacity at its highest", "resident memory at its highest"
+GROWTH = "resident memory in the last quarter of 10 times capacity"
 
 
 def test_what_holds_is_met() -> None:
-    assert judged(*FINE) == {THREE: True, TEN: True, LATENCY: True, MEMORY: True}
+    assert judged(*FINE) == {THREE: True, TEN: True, LATENCY: True, MEMORY: True, GROWTH: True}
 
 
 @pytest.mark.parametrize(
@@ -231,6 +233,7 @@ def test_what_holds_is_met() -> None:
         ((*FINE[:2], row(10, 50, 199)), TEN),
         ((*FINE[:2], row(10, 70, 201)), LATENCY),
         ((*FINE[:2], row(10, 70, 199, peak_mib=600)), MEMORY),
+        ((*FINE[:2], row(10, 70, 199, last_mib=520)), GROWTH),
     ],
 )
 def test_what_does_not_hold_is_not_met(rows: tuple[dict[str, Any], ...], missed: str) -> None:
@@ -243,7 +246,7 @@ def test_a_load_of_which_nothing_was_accepted_is_not_met() -> None:
 
 
 def test_loads_that_were_not_measured_are_not_judged() -> None:
-    assert list(judged(FINE[1])) == [THREE, MEMORY]
+    assert list(judged(FINE[1])) == [THREE, MEMORY, GROWTH.replace("10", "3")]
 
 
 def test_the_share_of_a_neighbour_that_is_served_is_judged() -> None:
