@@ -22,11 +22,9 @@ class Caller:
     """Who the audit log names; None leaves nothing there."""
 
     @classmethod
-    def of(
-        cls, tenant: str, route: str, idempotency_key: str | None, body_sha256: str, asker: Asker | None = None
-    ) -> "Caller":
+    def of(cls, tenant: str, route: str, idempotency_key: str | None, body_sha256: str) -> "Caller":
         """Return a caller who waits for as long as it takes."""
-        return cls(tenant, time.monotonic(), None, idempotency_key, body_sha256, route, asker)
+        return cls(tenant, time.monotonic(), None, idempotency_key, body_sha256, route)
 
 
 @dataclass(frozen=True)

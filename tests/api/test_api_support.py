@@ -281,6 +281,20 @@ async def test_rows_taken_out_at_once_go_one_after_the_other(tmp_path: Path) -> 
         assert sorted(answer.status_code for answer in answers) == [200] + [409] * 5
 
 
+async def test_a_row_stays_when_its_turn_comes_too_late(tmp_path: Path) -> None:
+    async with served(tmp_path) as (http, context):
+        await http.post("/adapt", json={"task_id": "t", "support": sine(5), "estimate": False})
+        timeout = {"X-Request-Timeout-Ms": "50"}
+        with context.turns.caller() as another:
+            await another.wait(("default", "t"), None)
+            problem_of(await http.delete("/tasks/t/support/0", headers=timeout), 504, "deadline-exceeded")
+        wrong = await http.delete("/tasks/t/support/0", headers={"X-Request-Timeout-Ms": "soon"})
+        problem_of(wrong, 400, "bad-request")
+        assert (await http.get("/tasks/t")).json()["support_size"] == 5
+        late = await http.delete("/tasks/t/support/0", headers={"X-Request-Timeout-Ms": "60000"})
+        assert late.json()["support_size"] == 4
+
+
 async def test_a_row_goes_while_others_are_appended_and_predicted_with(tmp_path: Path) -> None:
     async with served(tmp_path) as (http, context):
         await http.post("/adapt", json={"task_id": "t", "support": sine(10), "estimate": False})

@@ -1,5 +1,6 @@
 """`/tasks/{id}/support`: the rows that a task was adapted on."""
 
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -8,7 +9,9 @@ from app.api.audit import asker_of, note_download
 from app.api.binary import MEDIA_TYPE, wants_safetensors
 from app.api.body import JSON
 from app.api.context import InContext
+from app.api.deadline import deadline_of
 from app.api.identity import Tenant
+from app.api.openapi import TIMEOUT
 from app.api.outcome import Caller
 from app.api.routes.pages import TaskId
 from app.api.support import Removal, remove_row, stored_support, support_json, support_tensors
@@ -37,7 +40,7 @@ def get_support(
     return Response(support_json(found), media_type=JSON)
 
 
-@router.delete("/{row}")
+@router.delete("/{row}", openapi_extra={"parameters": [TIMEOUT]})
 async def delete_row(
     request: Request,
     context: InContext,
@@ -47,6 +50,8 @@ async def delete_row(
     if_revision: Annotated[Count | None, Query(description="Refuse unless this is the task's latest revision")] = None,
 ) -> AdaptAnswer:
     """Take a row out: adapt again without it, and delete every older revision of the task, which may hold it."""
-    caller = Caller.of(tenant, "DELETE /tasks/{task_id}/support/{row}", None, "", asker_of(request, context))
+    started = time.monotonic()
+    route, asker = "DELETE /tasks/{task_id}/support/{row}", asker_of(request, context)
+    caller = Caller(tenant, started, deadline_of(request, started), None, "", route, asker)
     outcome = await remove_row(context, caller, Removal(task_id, row, if_revision))
     return AdaptAnswer.model_validate(outcome.answer)
