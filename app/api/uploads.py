@@ -20,10 +20,13 @@ MAX_SPEC_BYTES = 1024 * 1024
 OVERHEAD_BYTES = 1024 * 1024
 """Boundaries, part headers and the spec, beside the bytes of the file itself."""
 UTF8 = (b"utf-8", b"utf8")
+_DESCRIPTORS = Path("/proc/self/fd")
+OPEN_FILES = _DESCRIPTORS if _DESCRIPTORS.is_dir() else None
+"""Where a file without a name has a path, on Linux."""
 
 
 class Upload(NamedTuple):
-    """What was uploaded; the file is gone when the request is answered."""
+    """What was uploaded; path and file are gone when the block ends, so that whatever reads it must end before."""
 
     path: Path
     filename: str
@@ -50,12 +53,24 @@ async def uploaded(request: Request, max_bytes: int) -> AsyncIterator[Upload]:
         if (file.size or 0) > max_bytes:
             raise too_large(max_bytes)
         text = spec if isinstance(spec, str) else (await spec.read(MAX_SPEC_BYTES)).decode("utf-8", "replace")
-        with tempfile.NamedTemporaryFile() as copy:
-            await to_thread.run_sync(shutil.copyfileobj, file.file, copy)
-            copy.flush()
-            yield Upload(Path(copy.name), file.filename or "", text.encode())
+        async with _on_disk(file) as path:
+            yield Upload(path, file.filename or "", text.encode())
     finally:
         await form.close()
+
+
+@asynccontextmanager
+async def _on_disk(file: UploadFile) -> AsyncIterator[Path]:
+    """Hold a path of an upload: where the system can, of a file without a name, which not even a kill leaves behind."""
+    if OPEN_FILES:
+        path = OPEN_FILES / str(file.file.fileno())  # on disk from here on
+        await to_thread.run_sync(file.file.flush)
+        yield path
+        return
+    with tempfile.NamedTemporaryFile() as copy:
+        await to_thread.run_sync(shutil.copyfileobj, file.file, copy)
+        copy.flush()
+        yield Path(copy.name)
 
 
 def _parts(form: FormData) -> tuple[UploadFile, UploadFile | str]:
