@@ -56,7 +56,7 @@ def target_kind(so_far: TargetKind, cells: pa.Array, is_text: bool) -> TargetKin
     is_number = pc.match_substring_regex(pc.utf8_trim_whitespace(cells), NUMBER) if is_text else None
     if is_number is None:
         values = _value_type(cells)
-        all_names = _is_text_type(values) or pa.types.is_boolean(values)
+        all_names = is_text_type(values) or pa.types.is_boolean(values)
         is_number = pa.array([not all_names] * len(cells), pa.bool_())
     numbers = is_number.to_numpy(zero_copy_only=False).astype(bool)
     filled = _is_filled(cells) if is_text else np.ones(len(cells), dtype=bool)
@@ -72,14 +72,12 @@ def target_kind(so_far: TargetKind, cells: pa.Array, is_text: bool) -> TargetKin
 
 def double_column(cells: pa.Array, place: Place) -> Doubles:
     """Return the cells as float64, which holds a moment to the microsecond; dates are as their numbers."""
-    if pa.types.is_dictionary(cells.type):
-        cells = cells.dictionary_decode()
     _check_filled(cells, place)
-    if _is_text_type(cells.type):
+    if is_text_type(_value_type(cells)):
         cells = _read_numbers(cells, place)
     elif pa.types.is_temporal(cells.type):
         cells = cells.cast(pa.int32() if pa.types.is_date32(cells.type) else pa.int64())
-    elif not _is_number_type(cells.type):
+    elif not is_number_type(cells.type):
         raise InvalidDataset(f"{place.filename}, column {place.column!r} is of type {cells.type}; numbers are expected")
     doubles: Doubles = cells.to_numpy(zero_copy_only=False).astype(np.float64)
     if not np.isfinite(doubles).all():
@@ -91,14 +89,12 @@ def double_column(cells: pa.Array, place: Place) -> Doubles:
 
 def number_column(cells: pa.Array, place: Place, is_text: bool) -> Floats:
     """Return the cells as float32; true and false are 1 and 0."""
-    if pa.types.is_dictionary(cells.type):
-        cells = cells.dictionary_decode()
     _check_filled(cells, place)
-    if _is_text_type(cells.type):
+    if is_text_type(_value_type(cells)):
         if not is_text:
             raise InvalidDataset(f"{place.row(0)} is text, {_shown(cells[0].as_py())}; a number is expected")
         numbers = _read_numbers(cells, place)
-    elif _is_number_type(cells.type):
+    elif is_number_type(cells.type):
         numbers = cells.cast(pa.uint8() if pa.types.is_boolean(cells.type) else pa.float64(), safe=False)
     else:
         raise InvalidDataset(f"{place.filename}, column {place.column!r} is of type {cells.type}; numbers are expected")
@@ -126,7 +122,7 @@ class NameColumn:
         """Take in more rows; InvalidDataset for empty cells and for what is no name."""
         place = Place(self._filename, self._column, first_row)
         values = _value_type(cells)
-        if not (_is_text_type(values) or pa.types.is_integer(values) or pa.types.is_boolean(values)):
+        if not (is_text_type(values) or pa.types.is_integer(values) or pa.types.is_boolean(values)):
             raise InvalidDataset(
                 f"{place.filename}, column {place.column!r} is of type {values}; names are strings, integers or "
                 "booleans"
@@ -160,6 +156,17 @@ def is_fractional(names: Sequence[str]) -> bool:
 
 
 def _read_numbers(cells: pa.Array, place: Place) -> pa.Array:
+    """Return texts as numbers; those of a dictionary are read once each, however often they come."""
+    if not pa.types.is_dictionary(cells.type):
+        return _numbers_in(cells, place, np.arange(len(cells)))
+    indices: npt.NDArray[np.int64] = cells.indices.to_numpy(zero_copy_only=False)
+    used, first, inverse = np.unique(indices, return_index=True, return_inverse=True)
+    order = first.argsort()  # of several that are wrong, the first row is named
+    numbers = _numbers_in(cells.dictionary.take(pa.array(used[order])), place, first[order])
+    return numbers.take(pa.array(order.argsort()[inverse]))
+
+
+def _numbers_in(cells: pa.Array, place: Place, rows: npt.NDArray[np.int64]) -> pa.Array:
     texts = pc.utf8_trim_whitespace(cells)
     try:
         return texts.cast(pa.float64())
@@ -171,7 +178,8 @@ def _read_numbers(cells: pa.Array, place: Place) -> pa.Array:
         return texts.cast(pa.float64())
     except pa.ArrowInvalid as error:
         wrong = next(i for i in range(len(texts)) if not _is_number(texts[i]))
-        raise InvalidDataset(f"{place.row(wrong)} is {_shown(cells[wrong].as_py())}; a number is expected") from error
+        shown = _shown(cells[wrong].as_py())
+        raise InvalidDataset(f"{place.row(int(rows[wrong]))} is {shown}; a number is expected") from error
 
 
 def _is_number(text: pa.Scalar) -> bool:
@@ -191,11 +199,11 @@ def _is_filled(cells: pa.Array) -> npt.NDArray[np.bool_]:
     """Tell for each cell whether it holds something beside white space."""
     valid: npt.NDArray[np.bool_] = np.asarray(cells.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
     if pa.types.is_dictionary(cells.type):
-        if not _is_text_type(cells.type.value_type) or not len(cells.dictionary):
+        if not is_text_type(cells.type.value_type) or not len(cells.dictionary):
             return valid
         indices: npt.NDArray[np.int64] = cells.indices.fill_null(0).to_numpy(zero_copy_only=False)
         return valid & _is_filled(cells.dictionary)[indices]
-    if not _is_text_type(cells.type):
+    if not is_text_type(cells.type):
         return valid
     lengths: npt.NDArray[np.int64] = pc.utf8_length(pc.utf8_trim_whitespace(cells)).fill_null(0).to_numpy(False)
     return valid & (lengths > 0)
@@ -205,11 +213,13 @@ def _value_type(cells: pa.Array) -> pa.DataType:
     return cells.type.value_type if pa.types.is_dictionary(cells.type) else cells.type
 
 
-def _is_text_type(kind: pa.DataType) -> bool:
+def is_text_type(kind: pa.DataType) -> bool:
+    """Tell whether cells of a type are strings."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _is_number_type(kind: pa.DataType) -> bool:
+def is_number_type(kind: pa.DataType) -> bool:
+    """Tell whether cells of a type are numbers or booleans."""
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
     return any(test(kind) for test in tests)
 
