@@ -78,7 +78,7 @@ async def predict(
 ) -> Predicted:
     """Return what a task makes of rows; `read` parses the body, `deadline` is a moment of time.monotonic()."""
     call = PredictCall(context, tenant, read, deadline)
-    with context.load.work(tenant, (tenant, "predict", is_large)):
+    with context.load.work(tenant, ("predict", is_large)):
         predicted: Predicted = await context.reading.run(
             prepare_many, call, lambda read: _way(call, read.result), deadline, is_large=is_large
         )

@@ -35,20 +35,32 @@ class BatchSizes:
 
     def note(self, bucket: Hashable, num_tasks: int, seconds: float) -> None:
         """Remember what a batch took."""
+        self._at(bucket).note(num_tasks, seconds)
+
+    def note_no_room(self, bucket: Hashable, num_tasks: int) -> None:
+        """Remember that the device has no memory for so many: half as many go together for the next batches."""
+        self._at(bucket).note_no_room(num_tasks)
+
+    def _at(self, bucket: Hashable) -> "_Bucket":
         known = self._buckets.setdefault(bucket, _Bucket())
-        known.note(num_tasks, seconds)
         self._buckets.move_to_end(bucket)
         if len(self._buckets) > MOST_BUCKETS:
             self._buckets.popitem(last=False)
+        return known
 
 
 class _Bucket:
     def __init__(self) -> None:
         self._seconds_a_task: list[float] = []  # of 1, 2, 4, ... tasks
         self._batches = 0
+        self._room = MOST_TASKS
+        self._capped_until = 0  # batches
 
     def most(self) -> int:
         """Return the cheapest size that is known, or twice the largest while sizes still get cheaper."""
+        return min(self._cheapest(), self._room if self._batches < self._capped_until else MOST_TASKS)
+
+    def _cheapest(self) -> int:
         if not self._seconds_a_task:
             return 1
         costs = self._seconds_a_task
@@ -57,6 +69,10 @@ class _Bucket:
         if (best == len(costs) - 1 or again) and 2 ** (best + 2) * costs[best] <= 2 * MOST_BATCH_SECONDS:
             best += 1
         return int(min(MOST_TASKS, 2 ** (best + 1) - 1 if best else 1))
+
+    def note_no_room(self, num_tasks: int) -> None:
+        self._room = max(1, num_tasks // 2)
+        self._capped_until = self._batches + TRY_AGAIN_EVERY
 
     def least(self) -> float | None:
         return min(self._seconds_a_task, default=None)

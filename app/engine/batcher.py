@@ -148,9 +148,9 @@ class Batcher(Generic[Item, Result]):
                 most = max(1, min(most, int(SHARED_BATCH_SECONDS / seconds)))
         return most
 
-    def run_one(self, bucket: Hashable, line: deque[Ticket]) -> float:
-        """Run as much of a line as may go together, in the worker's thread, and return the seconds that it took."""
-        batch, late = self._begin(line, self.most(bucket))
+    def run_one(self, bucket: Hashable, line: deque[Ticket], most: int) -> float:
+        """Run up to `most` of a line, in the worker's thread, and return the seconds that it took."""
+        batch, late = self._begin(line, most)
         if late:
             self._deliver(late, [_late()] * len(late))
         if not batch:
@@ -235,8 +235,8 @@ class Batcher(Generic[Item, Result]):
     def _outcomes(self, bucket: Hashable, items: list[Item]) -> "Sequence[Result | Exception]":
         try:
             return self._run(bucket, items)
-        except Exception as error:  # noqa: BLE001 -- its caller is told
-            return [error] * len(items)
+        except BaseException as error:  # noqa: BLE001 -- its caller is told
+            return [_as_exception(error)] * len(items)
 
     def _deliver(self, tickets: Sequence[Ticket], outcomes: Sequence[Any]) -> None:
         """Send items on, and tell each other caller its outcome: one wake-up for all callers of an event loop."""
@@ -277,8 +277,17 @@ def _told(ticket: Ticket, outcome: Any, begun: float, took_ms: float) -> Any:
         return timed
     try:
         return ticket.way.then(timed)
-    except Exception as error:  # noqa: BLE001 -- its caller is told
+    except BaseException as error:  # noqa: BLE001 -- its caller is told
+        return _as_exception(error)
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """Return what a caller is told: a library in another language raises its panics past `Exception`."""
+    if isinstance(error, Exception):
         return error
+    unforeseen = RuntimeError(f"{type(error).__name__} in a batch")
+    unforeseen.__cause__ = error
+    return unforeseen
 
 
 def _expire(ticket: Ticket) -> None:

@@ -28,6 +28,7 @@ from app.engine.worker import Worker
 from app.episode import Query
 from app.learners.model import Model
 from app.trees import num_bytes
+from innerloop.errors import DeviceOutOfMemory
 
 ENTRY_BYTES = 1024
 """What a cached task costs beside its numbers: a task of 0 steps has none, and must not stay for ever."""
@@ -117,6 +118,8 @@ class Engine:
     @property
     def failure(self) -> str | None:
         """Why the device takes no work any more; None as long as it does."""
+        if not self.worker.is_alive:
+            return "the thread of the device has ended"
         return self._guard.failure
 
     @property
@@ -322,9 +325,11 @@ class Engine:
         began = perf_counter()
         try:
             outcomes = self._guard.run(lambda: self._run_together(bucket, items))
-        except Exception:
+        except Exception as error:
             if len(items) == 1 or self.failure is not None:
                 raise
+            if isinstance(error, DeviceOutOfMemory):
+                self._sizes.note_no_room(bucket, len(items))
             # Some solvers refuse a whole batch for one of its tasks, and there may be no room for all of them: then
             # each is run alone, and those are told that cannot be.
             return [self._run_apart(bucket, item) for item in items]

@@ -63,7 +63,7 @@ class Lines:
         sharing = [name for name, other in self._queues.items() if line in other.lines]
         if len(sharing) == 1:
             tickets = queue.lines.pop(line)
-            queue.seconds += line[0].run_one(line[1], tickets)
+            queue.seconds += line[0].run_one(line[1], tickets, line[0].most(line[1]))
             if tickets:
                 queue.lines[line] = tickets  # behind the others: none waits for another one's whole line
         else:
@@ -85,7 +85,7 @@ class Lines:
                     taken.append(tickets.popleft())
                     counts[name] += 1
         num = len(taken)
-        seconds = batcher.run_one(bucket, taken)
+        seconds = batcher.run_one(bucket, taken, most)
         for name, count in counts.items():
             queue = self._queues[name]
             queue.seconds += seconds * count / num

@@ -106,8 +106,9 @@ class Load:
     def work(self, tenant: str, kind: Hashable, *, is_of_many: bool = False) -> Iterator[Work]:
         """Let a request in, for as long as it is worked on; Overloaded, ShareUsedUp.
 
-        What is run meanwhile counts as the request's work. With `is_of_many` it is one request for many calls: they are
-        let in with it, as a whole.
+        What is run meanwhile counts as the request's work. What a tenant's requests of a kind did cost is expected of
+        the next one; of its first ones what those of all tenants did. With `is_of_many` it is one request for many
+        calls: they are let in with it, as a whole.
         """
         outer = _work.get()
         if outer is not None and outer.is_of_many:
@@ -143,6 +144,13 @@ class Load:
                     work.spent += each
                     self._change(work, -min(each, work.left))
 
+    def spend(self, work: Work, seconds: float) -> None:
+        """Say that a request took so long in a thread of its own."""
+        with self._guard:
+            if work.is_here:
+                work.spent += seconds
+                self._change(work, -min(seconds, work.left))
+
     def _enter(self, tenant: str, kind: Hashable, *, is_of_many: bool) -> Work:
         now = self._clock()
         with self._guard:
@@ -152,13 +160,20 @@ class Load:
                 ours = self._tenants[tenant] = _Tenant()
             ours.seen = now
             self._check(now, ours)
-            known = self._costs.get(kind)
-            work = Work(self, tenant, kind, known.seconds if known else 0.0, is_of_many=is_of_many)
+            work = Work(self, tenant, kind, self._expected(tenant, kind), is_of_many=is_of_many)
             ours.num += 1
             ours.seconds += work.left
             self._num += 1
             self._seconds += work.left
         return work
+
+    def _expected(self, tenant: str, kind: Hashable) -> float:
+        """Return what one of a kind costs a tenant, or where that is not known, all tenants; 0 where that is not."""
+        for key in ((tenant, kind), kind):
+            cost = self._costs.get(key)
+            if cost is not None and cost.num > 1:
+                return cost.seconds
+        return 0.0
 
     def _leave(self, work: Work) -> None:
         with self._guard:
@@ -171,7 +186,8 @@ class Load:
             if work.spent:
                 if len(self._costs) >= MOST_KINDS:
                     self._costs.clear()
-                self._costs.setdefault(work.kind, _Cost()).note(work.spent)
+                for kind in (work.kind, (work.tenant, work.kind)):
+                    self._costs.setdefault(kind, _Cost()).note(work.spent)
 
     def _check(self, now: float, ours: _Tenant) -> None:
         """Raise if there is no room for one more of this tenant's."""

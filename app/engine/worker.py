@@ -28,6 +28,11 @@ class Worker:
         self._thread.start()
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it takes what comes; after `close` nothing comes."""
+        return self._closed or self._thread.is_alive()
+
+    @property
     def is_this_thread(self) -> bool:
         """Whether the caller runs on it."""
         return threading.current_thread() is self._thread

@@ -41,10 +41,11 @@ def _name_thread(frame: FrameType, event: str, arg: object) -> None:
     here.write_text(threading.current_thread().name[:MOST_CHARS], encoding="utf-8")
 
 
-def _timed(batcher: Batcher[Any, Any], bucket: Hashable, line: deque[Any]) -> None:
+def _timed(batcher: Batcher[Any, Any], bucket: Hashable, line: deque[Any], most: int) -> float:
     began = time.thread_time()
-    _run_one(batcher, bucket, line)
+    seconds = _run_one(batcher, bucket, line, most)
     _spent[batcher.name] += time.thread_time() - began
+    return seconds
 
 
 def _write_for_ever(path: Path) -> None:

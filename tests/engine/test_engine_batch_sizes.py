@@ -1,6 +1,6 @@
 """How many tasks go together: as many as make each cheaper, found by measuring."""
 
-from app.engine.batch_sizes import MOST_BATCH_SECONDS, MOST_BUCKETS, MOST_TASKS, BatchSizes
+from app.engine.batch_sizes import MOST_BATCH_SECONDS, MOST_BUCKETS, MOST_TASKS, TRY_AGAIN_EVERY, BatchSizes
 
 
 def settled(
@@ -46,6 +46,22 @@ def test_one_unlucky_measurement_is_forgotten() -> None:
         num_tasks = sizes.most("b")
         sizes.note("b", num_tasks, 1e-3 + 1e-5 * num_tasks)
     assert sizes.most("b") > 100
+
+
+def test_after_there_was_no_room_half_as_many_go_together_and_later_all_are_tried_again() -> None:
+    sizes = BatchSizes()
+    for _ in range(100):
+        sizes.note("b", sizes.most("b"), 1e-3)
+    assert sizes.most("b") > 64
+    sizes.note_no_room("b", 64)
+    assert sizes.most("b") == 32
+    sizes.note_no_room("b", 32)
+    assert sizes.most("b") == 16
+    for _ in range(TRY_AGAIN_EVERY):
+        sizes.note("b", 16, 1e-3)
+    assert sizes.most("b") > 64
+    sizes.note_no_room("new", 2)
+    assert sizes.most("new") == 1
 
 
 def test_buckets_are_apart_and_their_number_is_bounded() -> None:

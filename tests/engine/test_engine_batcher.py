@@ -98,6 +98,23 @@ async def test_work_is_done_in_the_order_of_asking(worker: Line) -> None:
     assert [timed.result for timed in results] == [0, 1, 2]
 
 
+class Panic(BaseException):
+    """What a library in another language raises, past every `except Exception`."""
+
+
+async def test_a_panic_is_told_and_the_next_one_is_served(worker: Line) -> None:
+    def panic() -> object:
+        raise Panic
+
+    with pytest.raises(RuntimeError, match="Panic"):
+        await worker.run(panic)
+    with pytest.raises(RuntimeError, match="Panic"):
+        await worker.batcher.run("then", lambda: 1, None, lambda timed: panic())
+    assert (await worker.run(lambda: 1)).result == 1
+    assert worker.batcher.worker.is_alive
+    assert worker.depth == 0
+
+
 async def test_a_thread_that_waits_gives_up_at_its_deadline(worker: Line) -> None:
     done: list[int] = []
     blocker, first = await busy(worker)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from app.card import Card, InputCard, OutputCard
 from app.engine import device_faults, executor
+from app.engine.batch_sizes import _Bucket
 from app.engine.device_faults import is_of_accelerator, is_out_of_memory
 from app.engine.engine import AdaptedTask, Engine, TaskKey
 from app.engine.executor import AdaptWork
@@ -151,6 +152,17 @@ async def test_tasks_that_have_no_room_together_run_one_by_one(engine: Engine, m
     done = await together(engine, adapts(engine, 4))
     assert faults.sizes == [4, 4, 1, 1, 1, 1]
     assert all(is_right(found, seed) for seed, found in enumerate(done))
+
+
+async def test_a_size_that_has_no_room_is_not_tried_with_every_batch(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Bucket, "_cheapest", lambda bucket: 64)
+    faults = Faults(monkeypatch, "adapt_many", lambda num: torch.OutOfMemoryError(NO_MEMORY) if num > 3 else None)
+    for _ in range(6):
+        done = await together(engine, adapts(engine, 8))
+        assert all(is_right(found, seed) for seed, found in enumerate(done))
+    assert len([size for size in faults.sizes if size > 3]) <= 4  # each twice: before caches are emptied and after
 
 
 async def test_only_the_task_that_has_no_room_alone_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

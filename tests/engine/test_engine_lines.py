@@ -24,8 +24,8 @@ class Machine:
     def most(self, bucket: Hashable) -> int:
         return self.num_most
 
-    def run_one(self, bucket: Hashable, line: deque[Ticket]) -> float:
-        batch = [line.popleft() for _ in range(min(self.num_most, len(line)))]
+    def run_one(self, bucket: Hashable, line: deque[Ticket], most: int) -> float:
+        batch = [line.popleft() for _ in range(min(most, len(line)))]
         self.batches.append((bucket, [ticket.way.item for ticket in batch]))
         return self.costs.get(bucket, 1.0) * len(batch)
 
@@ -65,6 +65,15 @@ def test_a_tenant_with_little_does_not_wait_for_one_with_much(most: int, same_bu
     served = shop.run()
     assert max(i for i, tenant in enumerate(served) if tenant == "other") < 4 * most + 4
     assert sorted(shop.machine.items) == sorted(["flood"] * 400 + ["other"] * 3)
+
+
+def test_what_may_go_together_is_asked_once_for_a_batch_of_several_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop()
+    answers = iter([8, *[1] * 100])  # one more tenant came in between, and batches are to be shorter
+    monkeypatch.setattr(shop.machine, "most", lambda bucket: next(answers))
+    shop.send("a", 6)
+    shop.send("b", 6)
+    assert sorted(shop.run()) == ["a"] * 6 + ["b"] * 6
 
 
 def test_tenants_of_a_bucket_go_together_one_of_each_in_turn() -> None:

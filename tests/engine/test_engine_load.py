@@ -28,7 +28,7 @@ class Desk:
     def enter(self, tenant: str = "a", kind: Hashable = "adapt") -> Work:
         """Let a request in, in a context of its own as a server's requests are."""
         context, stack = copy_context(), ExitStack()
-        work = context.run(stack.enter_context, self.load.work(tenant, (tenant, kind)))
+        work = context.run(stack.enter_context, self.load.work(tenant, kind))
         self.let_in.append((work, lambda: context.run(stack.close)))
         return work
 
@@ -110,6 +110,30 @@ def test_the_first_of_a_kind_which_loads_and_warms_up_is_no_measure(desk: Desk) 
     assert desk.enter(kind="cold").left == 0
     desk.do_next()
     assert desk.enter(kind="cold").left == pytest.approx(COST)
+
+
+def test_the_first_of_a_tenant_are_expected_to_cost_what_those_of_others_did(desk: Desk) -> None:
+    for tenant in ("a", "b", "a"):
+        desk.enter(tenant, "known")
+        desk.do_next()
+    assert desk.enter("c", "known").left == pytest.approx(COST)
+    desk.do_next(5 * COST)
+    desk.enter("c", "known")
+    desk.do_next(5 * COST)
+    assert desk.enter("c", "known").left == pytest.approx(5 * COST)  # once it is known, what its own do
+    assert desk.enter("a", "known").left == pytest.approx(COST)
+
+
+def test_a_burst_of_a_new_tenant_is_held_to_what_may_wait(desk: Desk) -> None:
+    assert sum(desk.is_let_in("newcomer") for _ in range(1000)) <= max(32, LIMITS.burst_seconds / COST + 1)
+
+
+def test_time_in_a_thread_of_its_own_is_a_cost_too(desk: Desk) -> None:
+    for _ in range(3):
+        work = desk.enter("a", "pictures")
+        desk.load.spend(work, 0.4)
+        desk.do_next(0.1)
+    assert desk.enter("a", "pictures").left == pytest.approx(0.5)
 
 
 def test_calls_of_one_request_are_let_in_with_it(desk: Desk) -> None:
