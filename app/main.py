@@ -43,7 +43,7 @@ from innerloop.errors import InnerloopError, ModelNotFound
 
 UNGUARDED = (
     "HOST={host} would serve other machines, and there is no key yet: anybody who reaches it could use it. Make one "
-    "with `python -m app keys create`, leave HOST at 127.0.0.1, or set ALLOW_NO_KEYS=1 if that is meant"
+    "with `python -m app keys create --tenant NAME`, leave HOST at 127.0.0.1, or set ALLOW_NO_KEYS=1 if that is meant"
 )
 
 log = structlog.get_logger()
@@ -78,6 +78,7 @@ class _App(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        scope["app"] = self  # as the framework does, which not every request reaches
         await self._surrounded(scope, receive, send)
 
 
@@ -204,7 +205,12 @@ def device_of(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"there is no device {name!r} here: {error}") from error
+        raise ValueError(f"there is no device {name!r} here; there are {', '.join(_devices())}") from error
+
+
+def _devices() -> list[str]:
+    num = torch.cuda.device_count()
+    return ["auto", "cpu", *(["cuda"] if num else []), *(f"cuda:{index}" for index in range(num))]
 
 
 def _load_model(store: Store, name: str, version: int) -> Model:
@@ -213,7 +219,7 @@ def _load_model(store: Store, name: str, version: int) -> Model:
 
 
 async def _purge_forever(context: Context) -> None:
-    """Delete expired tasks, old idempotent answers and cyclic garbage from time to time."""
+    """Delete expired tasks, what is kept for a while alone, and cyclic garbage from time to time."""
     while True:
         await asyncio.sleep(context.settings.purge_every_seconds)
         gc.collect()  # by allocations alone it would come too seldom or, with a large cache, too often
@@ -226,12 +232,16 @@ async def _purge_forever(context: Context) -> None:
 
 
 def _purge(context: Context) -> None:
-    """Delete what has expired from store and cache, and from the cache what other replicas deleted or pruned."""
+    """Delete what has expired or is old from store and cache, and from the cache what other replicas deleted."""
     moment = now()
     while context.store.purge_expired(now=moment):
         pass
     cached = context.engine.cached_tasks()
     context.engine.forget_revisions({*cached} - context.store.stored_revisions(cached, now=moment))
+    if context.settings.job_days:
+        ended_before = moment - timedelta(days=context.settings.job_days)
+        while context.store.purge_jobs(before=ended_before):
+            pass
     context.store.purge_answers(before=moment - timedelta(seconds=context.settings.idempotency_ttl_seconds))
     days = context.settings.audit_days
     noted_before = moment - timedelta(days=days) if days else moment + timedelta(seconds=1)  # what just expired too

@@ -1,6 +1,8 @@
 """One frozen object of settings, read once from the environment; README.md has a line for each."""
 
 import ipaddress
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MIB = 1024 * 1024
+NEARLY = 0.9
+"""How alike, as difflib measures it, a name is that was meant to be another."""
 
 
 class Settings(BaseSettings):
@@ -44,6 +48,9 @@ class Settings(BaseSettings):
         30.0, gt=0, le=60, description="How often expired tasks are deleted; at most 60, as they go within a minute"
     )
     audit_days: int = Field(90, ge=0, description="How long the audit log keeps what was done; 0 keeps no log")
+    job_days: int = Field(
+        30, ge=0, le=36_500, description="How long events and checkpoint of a job that ended are kept; 0 keeps them"
+    )
     idempotency_ttl_seconds: int = Field(86_400, ge=1, description="How long an Idempotency-Key is remembered")
     drain_delay_seconds: float = Field(
         0.0, ge=0, description="After SIGTERM: go on serving so long with /readyz at 503, for load balancers"
@@ -65,8 +72,11 @@ class Settings(BaseSettings):
     tenant_requests_at_once: int = Field(256, ge=0, description="Requests of a tenant under way; 0: any number")
     tenant_tasks: int = Field(1_000_000, ge=0, description="Tasks kept of a tenant; 0: any number")
     tenant_bytes: int = Field(
-        10 * 1024 * MIB, ge=0, description="Bytes kept of a tenant: revisions, data sets and its models; 0: any number"
+        10 * 1024 * MIB,
+        ge=0,
+        description="Bytes kept of a tenant: revisions, answers, data sets, its models, checkpoints; 0: any number",
     )
+    tenant_jobs_queued: int = Field(20, ge=0, description="Meta-training: jobs of a tenant that wait; 0: any number")
 
     max_body_bytes: int = Field(64 * MIB, ge=1, description="Largest request body")
     max_support_rows: int = Field(1_000, ge=1, description="Support rows of a task, appended ones included")
@@ -100,6 +110,17 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The database's URL."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve()}/innerloop.db"
+
+
+def misspelt(names: Iterable[str]) -> dict[str, str]:
+    """Return which names of variables are no settings, but nearly: name -> the setting."""
+    known = {name.upper() for name in Settings.model_fields}
+    found = {}
+    for name in sorted(names):
+        if name.upper() not in known:
+            for near in get_close_matches(name.upper(), known, 1, NEARLY):
+                found[name] = near
+    return found
 
 
 def is_loopback(host: str) -> bool:

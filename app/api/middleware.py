@@ -12,7 +12,7 @@ from app.api.problems import UNFORESEEN, problem
 from app.api.request_counts import RequestCounts, route_of
 from app.api.tenant_limits import Slot
 from app.api.tracing import Tracing
-from app.bearer_keys import masked
+from app.bearer_keys import holds_key
 from app.current_request import collect_stage_times, enter, leave
 from app.store import Identity
 from app.telemetry import REQUEST_ID, new_request_id
@@ -21,7 +21,7 @@ from innerloop.errors import InternalError
 REQUEST_ID_HEADER = "X-Request-ID"
 _NAME = REQUEST_ID_HEADER.lower().encode()
 USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-"""An id of the caller's that is safe in headers and log lines; any other is replaced by one of ours."""
+"""An id of the caller's that is safe in headers and log lines; any other, or a key, is replaced by one of ours."""
 
 CLIENT_CLOSED_REQUEST = 499
 """In the log alone: the caller went away before the request was read."""
@@ -60,7 +60,7 @@ class RequestIdMiddleware:
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST  # nobody is left to answer
         except Exception as error:
-            log.error("unforeseen error", exc_info=error, path=masked(scope["path"]), request_id=request_id)
+            log.error("unforeseen error", exc_info=error, path=scope["path"], request_id=request_id)
             if not status:
                 failure = InternalError(UNFORESEEN)
                 await problem(Request(scope), failure)(scope, receive, send_with_id)
@@ -76,7 +76,7 @@ class RequestIdMiddleware:
             log.info(
                 "request",
                 method=scope["method"],
-                path=masked(scope["path"]),
+                path=scope["path"],
                 status=status,
                 milliseconds=round(seconds * 1e3, 2),
                 **_asker(scope),
@@ -96,5 +96,5 @@ def _given_id(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == _NAME:
             given: str = value.decode("latin-1")
-            return given if USABLE_ID.fullmatch(given) else None
+            return given if USABLE_ID.fullmatch(given) and not holds_key(given) else None
     return None

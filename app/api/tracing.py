@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from app.bearer_keys import masked
 from app.current_request import StageTime, StageTimes
 from innerloop import __version__
 
@@ -50,7 +51,8 @@ class Tracing:
     def ended(self, scope: Any, times: StageTimes, *, request_id: str, route: str, status: int, started: float) -> None:
         """Send what is known of a request that has just ended; `started` is a moment of time.monotonic()."""
         trace, to_unix_ns = self._trace, _offset_ns()
-        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in _trace_headers(scope["headers"])}
+        headers = _trace_headers(scope["headers"])
+        carrier = {name.decode("latin-1"): masked(value.decode("latin-1")) for name, value in headers}
         span = self._tracer.start_span(
             f"{scope['method']} {route}",
             context=self._parents.extract(carrier),

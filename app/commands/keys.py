@@ -1,19 +1,14 @@
 """`python -m app keys`: who may use the service. Keys are made here and nowhere else."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
-from app.bearer_keys import hashed, new_key
-from app.commands.serve import read_settings
-from app.main import opened_store
-from app.store import SCOPES, KeyRecord, NewKey, Scope, Store
-from innerloop.errors import InnerloopError
-
-R = TypeVar("R")
+from app.bearer_keys import hashed, key_id_in, new_key
+from app.commands.stores import on_store
+from app.store import SCOPES, KeyRecord, NewKey, Scope
 
 MAX_NAME_CHARS = 200
 TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -40,8 +35,8 @@ def create(
         raise typer.BadParameter(f"at most {MAX_NAME_CHARS} printable characters", param_hint="--name")
     made, wanted = new_key(), _scopes(scopes)
     new = NewKey(made.key_id, tenant, wanted, hashed(made.text), name)
-    _on_store(lambda store: store.add_key(new, now=datetime.now(UTC)))
-    typer.echo(f"key {made.key_id} of {tenant} for {_shown(wanted)}; it is shown this once", err=True)
+    where = on_store(lambda store: store.add_key(new, now=datetime.now(UTC)), may_begin=True).where
+    typer.echo(f"key {made.key_id} of {tenant} for {_shown(wanted)}, in {where}; it is shown this once", err=True)
     typer.echo(made.text)
 
 
@@ -51,16 +46,17 @@ def list_keys(
 ) -> None:
     """List the keys, the revoked ones included."""
     lines = [["KEY_ID", "TENANT", "SCOPES", "CREATED", "REVOKED", "NAME"]]
-    lines += [_line(key) for key in _on_store(lambda store: store.keys(tenant))]
+    lines += [_line(key) for key in on_store(lambda store: store.keys(tenant), may_begin=False).result]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 @keys.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="As `list` shows it: the part of the key after il_.")]) -> None:
+def revoke(key_id: Annotated[str, typer.Argument(help="As `list` shows it, or the whole key.")]) -> None:
     """Revoke a key for good: its next request is refused."""
-    revoked = _on_store(lambda store: store.revoke_key(key_id, now=datetime.now(UTC)))
+    key_id = key_id_in(key_id)
+    revoked = on_store(lambda store: store.revoke_key(key_id, now=datetime.now(UTC)), may_begin=False).result
     if revoked is None:
         typer.echo(f"error: there is no key {key_id}; `python -m app keys list` names them", err=True)
         raise typer.Exit(1)
@@ -85,17 +81,3 @@ def _shown(scopes: frozenset[Scope]) -> str:
 
 def _moment(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else "-"
-
-
-def _on_store(work: Callable[[Store], R]) -> R:
-    """Return what `work` makes of the opened store; ends with status 1 and a line where it fails."""
-    settings = read_settings()
-    try:
-        store = opened_store(settings)
-        try:
-            return work(store)
-        finally:
-            store.close()
-    except (InnerloopError, ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error

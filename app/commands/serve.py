@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from app.api.context import Context
 from app.commands.protocol import ProblemProtocol
 from app.main import create_app, make_context
-from app.settings import Settings
+from app.settings import Settings, misspelt
 from app.telemetry import configure_logging
 from innerloop.errors import InnerloopError
 
@@ -42,17 +42,29 @@ log = structlog.get_logger()
 def read_settings() -> Settings:
     """Return the settings of the environment; ends with status 2 and a line for each wrong one."""
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         for item in error.errors():
             name = ".".join(map(str, item["loc"])).upper()
             typer.echo(f"error: {name + ': ' if name else ''}{item['msg'].removeprefix('Value error, ')}", err=True)
         raise typer.Exit(2) from error
+    for name, meant in misspelt(os.environ).items():
+        typer.echo(f"warning: {name} is no setting; {meant} is", err=True)
+    return settings
+
+
+def keep_private() -> None:
+    """See to it that files and folders that this process makes from now on are its user's alone.
+
+    What is stored are rows and weights of others; SQLite asks for nothing narrower than what everybody may read.
+    """
+    os.umask(0o077)
 
 
 def serve() -> None:
     """Serve over HTTP; settings come from the environment, see README.md."""
     settings = read_settings()
+    keep_private()
     configure_logging(settings.log_format, settings.log_level)
     _few_arenas()
     _check_address(settings)

@@ -8,7 +8,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from app.commands.serve import read_settings
+from app.commands.serve import keep_private, read_settings
 from app.main import make_worker, opened_store
 from app.telemetry import configure_logging
 from innerloop.errors import InnerloopError
@@ -24,6 +24,7 @@ def worker(
     Any number of workers may share a store. The job at hand writes a checkpoint and goes back to the queue.
     """
     settings = read_settings()
+    keep_private()
     if device:
         settings = settings.model_copy(update={"training_device": device})
     configure_logging(settings.log_format, settings.log_level)

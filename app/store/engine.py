@@ -90,10 +90,11 @@ def _sqlite_engine(target: URL, synchronous: Synchronous, wait_ms: int, options:
 def _make_folder(file: str) -> None:
     if file.startswith("file:"):  # a URI, which says by itself whether to make what is missing
         return
+    folder = Path(file).parent
     try:
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # one that is there stays as it is
     except OSError as error:
-        raise unavailable("the folder of the database is not there and cannot be made") from error
+        raise unavailable(f"the folder {folder} of the database is not there and cannot be made") from error
 
 
 def _postgresql_engine(target: URL, wait_ms: int, options: dict[str, Any]) -> Engine:

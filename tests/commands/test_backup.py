@@ -15,6 +15,11 @@ def run(folder: Path, *arguments: str, **settings: str) -> Result:
     return CliRunner(env=environment).invoke(cli, [*arguments])
 
 
+def one_key(folder: Path) -> None:
+    """Begin a store that has a key and nothing else."""
+    assert run(folder, "keys", "create", "--tenant", "acme").exit_code == 0
+
+
 def test_a_restored_service_predicts_as_the_first_did(tmp_path: Path) -> None:
     file = tmp_path / "backup.zip"
     service = start_service(tmp_path / "first", job_worker=False)
@@ -39,7 +44,8 @@ def test_a_restored_service_predicts_as_the_first_did(tmp_path: Path) -> None:
 
 def test_a_store_that_a_service_works_on_is_not_restored(tmp_path: Path) -> None:
     file, store = tmp_path / "backup.zip", tmp_path / "store"
-    run(tmp_path / "empty", "backup", str(file))
+    one_key(tmp_path / "other")
+    run(tmp_path / "other", "backup", str(file))
     service = start_service(store, job_worker=False)
     try:
         done = run(store, "restore", str(file))
@@ -52,7 +58,9 @@ def test_a_store_that_a_service_works_on_is_not_restored(tmp_path: Path) -> None
 
 def test_a_store_that_is_locked_is_not_restored(tmp_path: Path) -> None:
     file = tmp_path / "backup.zip"
-    run(tmp_path / "store", "backup", str(file))
+    one_key(tmp_path / "other")
+    run(tmp_path / "other", "backup", str(file))
+    run(tmp_path / "store", "restore", str(file))
     with sqlite3.connect(tmp_path / "store" / "innerloop.db", isolation_level=None) as another:
         another.execute("BEGIN IMMEDIATE")
         done = run(tmp_path / "store", "restore", str(file), STORE_WAIT_MS="200")
@@ -65,7 +73,9 @@ def test_a_store_that_is_locked_is_not_restored(tmp_path: Path) -> None:
 
 def test_what_cannot_be_done_is_said_in_a_line(tmp_path: Path) -> None:
     file = tmp_path / "backup.zip"
-    assert run(tmp_path / "empty", "backup", str(file)).output == "wrote an empty store\n"
+    for name in ("other", "store"):
+        one_key(tmp_path / name)
+    assert run(tmp_path / "other", "backup", str(file)).output.startswith("wrote 1 api_keys, from ")
     for arguments, reason in [
         (("backup", str(file)), "already"),
         (("backup", str(tmp_path / "nowhere" / "b.zip")), "No such file"),

@@ -83,8 +83,9 @@ def test_a_key_is_revoked_once_and_for_all(folder: Path) -> None:
 def test_what_is_wrong_is_told_and_makes_no_key(
     folder: Path, arguments: tuple[str, ...], status: int, word: str
 ) -> None:
+    keys("create", "--tenant", "another")
     assert word in keys(*arguments, status=status).output
-    assert len(keys("list").stdout.splitlines()) == 1
+    assert len(keys("list").stdout.splitlines()) == 2
 
 
 def test_a_store_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
