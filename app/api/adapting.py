@@ -1,16 +1,17 @@
 """`POST /adapt`, from a body to a stored revision."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from anyio import to_thread
-
 from app.api.adapt_answers import answer_json, worth_of
 from app.api.context import Context, now
+from app.api.model_names import public_name
 from app.api.outcome import Caller, Outcome
 from app.api.preparing import AdaptCall, Prepared, ReadAdapt, prepare_many
 from app.api.task_params import params_again
+from app.api.threads import in_thread
 from app.api.turns import Turn
 from app.engine.batcher import follow
 from app.engine.engine import AdaptedTask, TaskKey
@@ -18,8 +19,8 @@ from app.engine.estimate import Estimate
 from app.engine.packed import Packed
 from app.engine.ticket import Onward, Timed
 from app.store import KEEP, Addition, AuditAction, IdempotentAnswer, Keep, NewAnswer, NewRevision, Revision
-from innerloop.errors import InnerloopError, RevisionConflict, RevisionNotFound, TaskNotFound
-from innerloop.wire import AdaptRequest
+from innerloop.errors import InnerloopError, RevisionConflict, RevisionNotFound, TaskNotFound, VersionNotFound
+from innerloop.wire import AdaptRequest, SupportRows
 
 AnswerOf = Callable[[Revision], dict[str, Any]]
 
@@ -31,11 +32,11 @@ ESTIMATE = "estimate"
 
 async def adapt_task(context: Context, caller: Caller, read: ReadAdapt, *, is_large: bool) -> Outcome:
     """Adapt, store and answer; calls for one task run one after the other. `read` parses the body."""
-    kind = caller.tenant, "adapt", is_large
-    with context.load.work(caller.tenant, kind), context.turns.caller() as turn:
-        call, num_tries = AdaptCall(context, caller, _Once(read)), 0
+    with context.load.work(caller.tenant, ("adapt", is_large)), context.turns.caller() as turn:
+        once = _Once(read, keeps_rows=not is_large)
+        call, num_tries = AdaptCall(context, caller, once), 0
         while True:
-            journey = _Journey(context, caller, turn)
+            journey = _Journey(context, caller, turn, keeps_rows=not is_large)
             try:
                 await context.reading.run(prepare_many, call, journey.read, caller.deadline, is_large=is_large)
                 prepared = journey.prepared
@@ -47,7 +48,7 @@ async def adapt_task(context: Context, caller: Caller, read: ReadAdapt, *, is_la
                 return await _answer_again(context, caller, prepared)
             except (RevisionConflict, RevisionNotFound, TaskNotFound) as error:  # changed, pruned or deleted meanwhile
                 if not turn.has_key:  # an earlier call for this task may run, and what it leaves is what counts
-                    task_id = call.read().task_id  # parsed before; awaiting here would lose the order of asking
+                    task_id = once.task_id  # parsed before; awaiting here would lose the order of asking
                     if task_id is None:
                         raise
                     await turn.wait((caller.tenant, task_id), caller.deadline)
@@ -58,18 +59,30 @@ async def adapt_task(context: Context, caller: Caller, read: ReadAdapt, *, is_la
 
 
 class _Once:
-    """Parses a body at the first call, and returns the same request again."""
+    """Parses a body at the first call, and returns the same request again; a large one is parsed again instead."""
 
-    __slots__ = ("_read", "_request")
+    __slots__ = ("_keeps_rows", "_read", "_request", "task_id")
 
-    def __init__(self, read: ReadAdapt) -> None:
-        self._read = read
+    def __init__(self, read: ReadAdapt, *, keeps_rows: bool) -> None:
+        self._read, self._keeps_rows = read, keeps_rows
         self._request: AdaptRequest | None = None
+        self.task_id: str | None = None
 
     def __call__(self) -> AdaptRequest:
-        if self._request is None:
-            self._request = self._read()
-        return self._request
+        if self._request is not None:
+            return self._request
+        request = self._read()
+        self.task_id = request.task_id
+        if self._keeps_rows:
+            self._request = request
+        return request
+
+
+def _without_rows(prepared: Prepared) -> Prepared:
+    """Return what was prepared without the rows as they came, which as lists take ten times what they hold."""
+    no_rows = SupportRows.model_construct(inputs=[], targets=[])
+    request = prepared.request.model_copy(update={"support": no_rows, "validation": None})
+    return replace(prepared, request=request)
 
 
 async def adapt_prepared(context: Context, caller: Caller, turn: Turn, prepared: Prepared) -> Outcome:
@@ -85,8 +98,9 @@ async def adapt_prepared(context: Context, caller: Caller, turn: Turn, prepared:
 class _Journey:
     """One try of a request, from the stage where it is read to that where it is stored, in their threads."""
 
-    def __init__(self, context: Context, caller: Caller, turn: Turn) -> None:
+    def __init__(self, context: Context, caller: Caller, turn: Turn, *, keeps_rows: bool = True) -> None:
         self._context, self._caller, self._turn = context, caller, turn
+        self._keeps_rows = keeps_rows
         self._prepared: Prepared | None = None
         self.has_turn = False
         self.outcome: Outcome | None = None
@@ -111,7 +125,7 @@ class _Journey:
 
     def read(self, timed: Timed[Prepared]) -> Onward | None:
         """Send the request to the device, unless there is nothing to compute or it is another call's turn."""
-        self._prepared = prepared = timed.result
+        self._prepared = prepared = timed.result if self._keeps_rows else _without_rows(timed.result)
         # Nobody else knows an id that was made here.
         self.has_turn = prepared.request.task_id is None or self._turn.take(self.key)
         if prepared.cached or not self.has_turn:
@@ -158,9 +172,16 @@ class _New(NamedTuple):
 def _store_many(news: Sequence[_New], quick: bool) -> Sequence[Revision | Exception]:
     """Store revisions together: their writes are one transaction, durable when this returns."""
     context = news[0].context
-    return context.store.add_revisions(
-        [new.addition() for new in news], keep_revisions=context.limits.max_revisions, now=now()
-    )
+    additions = [new.addition() for new in news]
+    results = context.store.add_revisions(additions, keep_revisions=context.limits.max_revisions, now=now())
+    return [_told(addition.new.model, result) for addition, result in zip(additions, results, strict=True)]
+
+
+def _told(stored: str, result: Revision | Exception) -> Revision | Exception:
+    """Return a result of the store that names a model as its caller does."""
+    if not isinstance(result, VersionNotFound):
+        return result
+    return VersionNotFound(result.detail.replace(stored, public_name(stored)))
 
 
 def _addition(caller: Caller, prepared: Prepared, done: AdaptedTask, answer_of: AnswerOf) -> Callable[[], Addition]:
@@ -213,7 +234,7 @@ async def _answer_again(context: Context, caller: Caller, prepared: Prepared) ->
     assert latest is not None
     judged, estimated, queue_ms, compute_ms = None, None, 0.0, 0.0
     if prepared.validation is not None:
-        params = await to_thread.run_sync(_params_of, context, latest)
+        params = await in_thread(_params_of, context, latest)
         judged, queue_ms, compute_ms = await context.engine.judge(
             prepared.work, params, prepared.validation, caller.deadline
         )
@@ -225,7 +246,7 @@ async def _answer_again(context: Context, caller: Caller, prepared: Prepared) ->
     def answer_of(revision: Revision) -> dict[str, Any]:
         return answer_json(revision, worth, caller, cached=True, queue_ms=queue_ms, compute_ms=compute_ms)
 
-    return Outcome(200, await to_thread.run_sync(_keep, context, caller, request, latest, answer_of))
+    return Outcome(200, await in_thread(_keep, context, caller, request, latest, answer_of))
 
 
 async def _estimate_again(
@@ -237,7 +258,7 @@ async def _estimate_again(
         return Timed(Estimate(**stored) if stored else None, 0.0, 0.0)
     kept_step = latest.answer["kept_step"]
     work = prepared.work if kept_step is None else prepared.work._replace(steps=kept_step)
-    params = await to_thread.run_sync(_params_of, context, latest)
+    params = await in_thread(_params_of, context, latest)
     return await context.engine.estimate(work, params, caller.deadline)
 
 
@@ -248,7 +269,8 @@ def _keep(
     ttl, moment = _ttl(request), now()
     if ttl is not KEEP:
         expires_at = None if ttl is None else moment + timedelta(seconds=ttl)
-        context.store.set_expiry(caller.tenant, latest.task_id, expires_at, now=moment)
+        note = caller.asker.note("set-ttl") if caller.asker else None
+        context.store.set_expiry(caller.tenant, latest.task_id, expires_at, now=moment, note=note)
     answer: dict[str, Any] = answer_of(
         context.store.revision(caller.tenant, latest.task_id, latest.revision, now=moment)
     )

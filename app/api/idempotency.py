@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from anyio import to_thread
 from fastapi import Request
 
 from app.api.context import Context
 from app.api.outcome import Caller, Outcome
+from app.api.threads import in_thread
+from app.bearer_keys import hashed, holds_key
 from innerloop.errors import IdempotencyInFlight, IdempotencyKeyReused, InvalidIdempotencyKey
 
 HEADER = "Idempotency-Key"
@@ -22,7 +23,7 @@ def idempotency_key(request: Request, max_chars: int) -> str | None:
     key = given[0]
     if len(given) > 1 or not 1 <= len(key) <= max_chars or not (key.isascii() and key.isprintable()):
         raise InvalidIdempotencyKey(f"{HEADER} must be one header of 1 to {max_chars} printable ASCII characters")
-    return key
+    return hashed(key) if holds_key(key) else key  # it is stored, and a key of the service is not
 
 
 async def answer_once(
@@ -35,13 +36,13 @@ async def answer_once(
     if caller.idempotency_key is None:
         return await compute(), False
     with _under_way(context, caller):
-        before = await to_thread.run_sync(_stored, context, caller)
+        before = await in_thread(_stored, context, caller)
         if before is not None:
             return before, True
         try:
             return await compute(), False
         except IdempotencyInFlight:  # another replica was faster; ours was rolled back
-            before = await to_thread.run_sync(_stored, context, caller)
+            before = await in_thread(_stored, context, caller)
             if before is None:
                 raise
             return before, True

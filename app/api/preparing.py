@@ -19,7 +19,7 @@ from app.api.model_names import Wanted, public_name, wanted
 from app.api.new_ids import new_task_id
 from app.api.outcome import Caller
 from app.api.stages import TooSlow, attempted
-from app.api.storage_limits import Room
+from app.api.storage_limits import Room, documents_ahead
 from app.engine.executor import AdaptWork
 from app.episode import Query
 from app.store import Authority, Revision
@@ -135,9 +135,10 @@ def _prepared(
     stored = rows.as_bytes()
     work = adapt_work(chosen, as_support(rows, chosen.schema.card), settings, request)
     cached = latest is not None and request.store_support and _is_same(latest, chosen, settings, rows, stored, request)
-    room = None
-    if not cached:
-        size = len(stored) if request.store_support else 0
+    room, is_remembered = None, caller.idempotency_key is not None
+    if is_remembered or not cached:
+        size = documents_ahead(rows.classes, settings.steps + 1, revision=not cached, answer=is_remembered)
+        size += len(stored) if request.store_support and not cached else 0
         room = context.take_room(caller.tenant, num_tasks=latest is None, num_bytes=size)
     return Prepared(
         request, task_id, chosen, settings, rows, stored, work, validation, latest, authority, cached, room=room

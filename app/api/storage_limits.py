@@ -4,26 +4,36 @@ import threading
 import time
 from collections.abc import Callable
 
-from app.store import Usage
+from app.store import Classes, Usage, document_bytes
 from innerloop.errors import StorageUsedUp
 
 COUNT_EVERY_SECONDS = 30.0
 """Other replicas store and delete too."""
 COUNTING_SHARE = 0.1
-"""The most of the time that counting may take of a tenant who is at the limit."""
+"""The most of the time that counting may take of tenants who are at their limits, all of them together."""
 RETRY_AFTER_SECONDS = 60.0
 """What was deleted or has expired is gone by then."""
+
+REVISION_BYTES, ANSWER_BYTES, LOSS_BYTES = 500, 800, 24
+"""Of the documents of a revision and of an idempotent answer, beside their classes and losses, and of each loss."""
 
 CountUsage = Callable[[str], Usage]
 """(tenant) -> what is stored of it; blocks."""
 
 
+def documents_ahead(classes: Classes | None, num_losses: int, *, revision: bool, answer: bool) -> int:
+    """Return about how many bytes the documents of a revision, of an idempotent answer or of both will take."""
+    shared = document_bytes(classes) + num_losses * LOSS_BYTES
+    return revision * (REVISION_BYTES + shared) + answer * (ANSWER_BYTES + shared)
+
+
 class _Tenant:
-    __slots__ = ("counted", "seconds", "taken", "usage")
+    __slots__ = ("counted", "counting", "taken", "usage")
 
     def __init__(self) -> None:
+        self.counting = threading.Lock()
         self.usage = self.taken = Usage(0, 0)
-        self.counted, self.seconds = -1e9, 0.0
+        self.counted = -1e9
 
 
 class Room:
@@ -47,7 +57,7 @@ class StorageLimits:
     """Refuses what a tenant has no room for, before anything is computed; 0 is no limit. Any thread may ask.
 
     What was let in counts at once, what was deleted when it is counted again; a tenant at the limit is counted anew
-    before it is refused.
+    before it is refused, unless much was counted lately.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class StorageLimits:
         self._count, self._clock = count, clock
         self._guard = threading.RLock()  # a collection of garbage may give room back at any point
         self._tenants: dict[str, _Tenant] = {}
+        self._count_again_at = -1e9
 
     def take(self, tenant: str, *, num_tasks: int = 0, num_bytes: int = 0) -> Room | None:
         """Take room for more, None where there is no limit; blocks. StorageUsedUp, and what the store raises."""
@@ -65,17 +76,30 @@ class StorageLimits:
         more = Usage(num_tasks, num_bytes)
         with self._guard:
             ours = self._tenants.setdefault(tenant, _Tenant())
-            now = self._clock()
-            is_old = now - ours.counted >= COUNT_EVERY_SECONDS
-            may_count = now - ours.counted >= ours.seconds / COUNTING_SHARE
-            if is_old or (may_count and self._what_is_over(ours, more)):
-                ours.usage = self._count(tenant)
-                ours.counted, ours.seconds = now, self._clock() - now
-            over = self._what_is_over(ours, more)
-            if over:
-                raise StorageUsedUp(over, retry_after_seconds=RETRY_AFTER_SECONDS)
-            ours.taken = _sum(ours.taken, more)
+        with ours.counting:  # other tenants do not wait for what it takes to count this one's
+            self._count_again(tenant, ours, more)
+            with self._guard:
+                over = self._what_is_over(ours, more)
+                if over:
+                    raise StorageUsedUp(over, retry_after_seconds=RETRY_AFTER_SECONDS)
+                ours.taken = _sum(ours.taken, more)
         return Room(self, ours, more)
+
+    def _count_again(self, tenant: str, ours: _Tenant, more: Usage) -> None:
+        """Count what is stored of a tenant, where that was long ago or `more` has no room."""
+        now = self._clock()
+        is_old = now - ours.counted >= COUNT_EVERY_SECONDS
+        may_count = now >= self._count_again_at
+        with self._guard:
+            known = ours.usage
+            if not is_old and not (may_count and self._what_is_over(ours, more)):
+                return
+        found = self._count(tenant)
+        with self._guard:  # what was stored meanwhile may be in what was found or not: it counts once more
+            since = Usage(ours.usage.num_tasks - known.num_tasks, ours.usage.num_bytes - known.num_bytes)
+            ours.usage = _sum(found, since)
+            ended = self._clock()
+            ours.counted, self._count_again_at = now, ended + (ended - now) / COUNTING_SHARE
 
     def change(self, tenant: _Tenant, *, taken: Usage, used: Usage = Usage(0, 0)) -> None:
         """Count room that was taken or given back."""

@@ -9,7 +9,7 @@ from app.api.model_names import own_name, public_name
 from app.api.outcome import Caller, Outcome
 from app.api.problems import problem_document
 from app.datasets.stored import dataset_of
-from app.jobs.plan import planned_run
+from app.jobs.plan import check_caps, checkpoint_bytes, planned_run
 from app.store import Job, JobEvent, NewAnswer, NewJob
 from app.task_distributions.registry import Datasets
 from innerloop.errors import ERROR_BY_CODE
@@ -21,14 +21,14 @@ ENDED = ("succeeded", "failed", "cancelled")
 def enqueue(context: Context, caller: Caller, request: MetaTrainRequest) -> Outcome:
     """Check all of a request, queue it as a job and return the answer.
 
-    Raises DatasetNotFound, InvalidRequest, Overloaded, StorageUsedUp, and what idempotency keys raise.
+    Raises DatasetNotFound, InvalidRequest, TooManyJobs, Overloaded, StorageUsedUp, and what idempotency keys raise.
     """
     dataset = request.tasks.dataset if isinstance(request.tasks, (LabelledTasks, GroupedTasks)) else None
-    datasets: Datasets = {}
-    if dataset is not None:
-        datasets = {dataset: dataset_of(context.store.dataset_bytes(caller.tenant, dataset))}
-    planned_run(request, datasets, context.limits)
-    context.take_room(caller.tenant)
+    check_caps(request, context.limits)
+    most = {"max_queued": context.limits.max_jobs_queued, "max_queued_of_tenant": context.max_queued_of_tenant}
+    context.store.check_job_room(caller.tenant, **most)
+    num_bytes = _checkpoint_bytes(context, caller, request, dataset)
+    context.take_room(caller.tenant, num_bytes=num_bytes)
     settings = context.settings
     new = NewJob(
         job_id=uuid.uuid4().hex,
@@ -42,8 +42,19 @@ def enqueue(context: Context, caller: Caller, request: MetaTrainRequest) -> Outc
     idempotent = None
     if caller.idempotency_key is not None:
         idempotent = NewAnswer(caller.route, caller.idempotency_key, caller.body_sha256, 202, job_answer)
-    job = context.store.add_job(new, now=now(), max_queued=context.limits.max_jobs_queued, idempotent=idempotent)
+    job = context.store.add_job(new, now=now(), **most, idempotent=idempotent)
     return Outcome(202, job_answer(job))
+
+
+def _checkpoint_bytes(context: Context, caller: Caller, request: MetaTrainRequest, dataset: str | None) -> int:
+    """Refuse what cannot be trained, and return what a checkpoint takes.
+
+    The data set, which may be a thousand times its file, is let go of at once.
+    """
+    datasets: Datasets = {}
+    if dataset is not None:
+        datasets = {dataset: dataset_of(context.store.dataset_bytes(caller.tenant, dataset))}
+    return checkpoint_bytes(planned_run(request, datasets, context.limits))
 
 
 def job_answer(job: Job) -> dict[str, Any]:

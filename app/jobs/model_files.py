@@ -22,6 +22,8 @@ NOT_PACKED = {"name", "provenance", "metrics"}
 
 LISTS_OF_NUMBERS = re.compile(r"\[(\n[-+.,\w\s]*)\]")
 """In indented JSON: with a line a quantile, a card would have a thousand. Strings hold no raw line break."""
+MAX_CARD_BYTES = 1_000_000
+"""Every list of models shows the whole cards. That of a model that was trained here has 20 KB."""
 MAX_CARD_DEPTH = 20
 """Objects and lists in each other; metrics take five."""
 
@@ -103,6 +105,8 @@ def _json_object(text: str) -> dict[str, Any]:
 
     orjson refuses NaN, numbers beyond float64 and halves of characters, which Python's own parser lets through.
     """
+    if len(text.encode()) > MAX_CARD_BYTES:
+        raise ValueError(f"its card has {len(text.encode())} bytes; at most {MAX_CARD_BYTES} are taken")
     try:
         found = orjson.loads(text)
     except (ValueError, RecursionError) as error:

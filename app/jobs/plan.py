@@ -29,6 +29,10 @@ AUTO_ITERATIONS, AUTO_ITERATIONS_OF_PICTURES = 10_000, 2_000
 conv4 and saves 45 ms and more."""
 SWITCH_SHARE, LATEST_SWITCH = 0.05, 1_000
 """The share of iterations that are eager while the step is compiled, and the most that are."""
+OPTIMIZER_COPIES = {"adam": 2, "adamw": 2, "sgd": 1}
+"""Numbers that an optimiser keeps of each trained one: two moments of Adam, the momentum of SGD."""
+CHECKPOINT_BYTES_BESIDE = 16_384
+"""The generator, 5 KB, and the names of the leaves."""
 DRAWN = ("shots", "training_ways")
 """What of a task's shape a request may leave to each meta-batch."""
 
@@ -49,7 +53,7 @@ def planned_run(request: MetaTrainRequest, datasets: Datasets, limits: Limits) -
 
     Raises InvalidRequest, naming the field, for what is over `limits`, not known or does not fit together.
     """
-    _check_caps(request, limits)
+    check_caps(request, limits)
     tasks = request.tasks.model_dump(exclude_none=True)
     training = _checked("tasks", lambda: build_distribution(tasks, "train", datasets))
     validation = _checked("tasks", lambda: build_distribution(tasks, "validation", datasets))
@@ -85,6 +89,17 @@ def planned_run(request: MetaTrainRequest, datasets: Datasets, limits: Limits) -
         max_steps=_max_steps(learner, limits),
     )
     return PlannedRun(_plan_of(request, learner, training), learner, training, validation, card)
+
+
+def checkpoint_bytes(run: PlannedRun) -> int:
+    """Return about how many bytes a checkpoint of a run takes: its `RunState`.
+
+    That is the initialisation twice, as it is and as it was best, what the optimiser keeps of each trained number, and
+    the generator.
+    """
+    leaves = leaf_kinds(lambda generator: as_tree(run.learner.init(generator)))
+    size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in leaves.values())
+    return (2 + OPTIMIZER_COPIES[run.plan.optimizer]) * size + CHECKPOINT_BYTES_BESIDE
 
 
 def _network(request: MetaTrainRequest, distribution: Distribution, limits: Limits) -> Network:
@@ -155,7 +170,8 @@ def _fitting_loss(wanted: str | None, training: Distribution) -> str:
     return loss
 
 
-def _check_caps(request: MetaTrainRequest, limits: Limits) -> None:
+def check_caps(request: MetaTrainRequest, limits: Limits) -> None:
+    """Raise InvalidRequest for what is over `limits` whatever the data set; `planned_run` does it too."""
     _check_cap("iterations", request.iterations, limits.max_iterations, ["iterations"])
     _check_cap("meta_batch_size", request.meta_batch_size, limits.max_meta_batch_size, ["meta_batch_size"])
     tasks: Mapping[str, Any] = request.tasks.model_dump(exclude_none=True)

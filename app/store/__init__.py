@@ -2,6 +2,7 @@
 
 from app.store.audit_records import AUDIT_ACTIONS, AuditAction, AuditEntry, Note
 from app.store.backup import UnusableBackup
+from app.store.documents import document_bytes
 from app.store.engine import Synchronous
 from app.store.job_records import (
     ANY_VERSION,
@@ -85,5 +86,6 @@ __all__ = [
     "Task",
     "UnusableBackup",
     "Usage",
+    "document_bytes",
     "open_store",
 ]

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 AuditAction: TypeAlias = Literal[
-    "adapt", "append", "remove-row", "delete", "expire", "download-support", "download-weights"
+    "adapt", "append", "remove-row", "set-ttl", "delete", "expire", "download-support", "download-weights"
 ]
 AUDIT_ACTIONS: tuple[AuditAction, ...] = get_args(AuditAction)
 

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.store.claims import held, is_held, lease_lost
 from app.store.job_records import Checkpoint, Claim
-from app.store.jobs import check_there
+from app.store.jobs import job, purged
 from app.store.records import Blob
 from app.store.tables import CheckpointRow, JobRow
 from innerloop.errors import CheckpointNotFound
@@ -18,7 +18,8 @@ def checkpoint(session: Session, tenant: str, job_id: str) -> Checkpoint:
     query = select(CheckpointRow, CheckpointRow.data).join(JobRow).where(JobRow.tenant == tenant)
     found = session.execute(query.where(JobRow.job_id == job_id)).one_or_none()
     if found is None:
-        check_there(session, tenant, job_id)
+        if job(session, tenant, job_id).is_purged:
+            raise purged(job_id)
         raise CheckpointNotFound(f"job {job_id} has no checkpoint yet; it writes one at every validation")
     row, data = found
     return _record(row, data)

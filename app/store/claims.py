@@ -4,16 +4,16 @@ A claim is a fence: what is written under it changes nothing once another attemp
 """
 
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from app.store import models
 from app.store.job_events import append
 from app.store.job_records import AnyVersion, Claim, Job, LeaseLost
 from app.store.job_states import change_status, crash, end
-from app.store.jobs import job_record
+from app.store.jobs import hold_queue, job_record
 from app.store.models import NewVersion
 from app.store.records import Json, ModelVersion
 from app.store.tables import JobRow
@@ -32,13 +32,14 @@ def any_claimable(session: Session, now: datetime, lease_seconds: float) -> bool
 def claim_job(
     session: Session, worker: str, *, now: datetime, lease_seconds: float, max_crashes: int, crash_error: Json
 ) -> tuple[Job, Claim] | None:
-    """Claim the oldest job that waits for a worker; see `JobStore.claim_job`."""
+    """Claim the job whose turn it is of those that wait for a worker; see `JobStore.claim_job`."""
+    hold_queue(session)
     # Whose clock was set back keeps its job by renewing in time, as ever; one that died is not waited for that long.
     lease = {"lease_until": now + timedelta(seconds=lease_seconds)}
     session.execute(update(JobRow).where(_is_far(now, lease_seconds)).values(lease))
-    oldest = select(JobRow).where(_claimable(now)).order_by(JobRow.created_at, JobRow.job_id).limit(1)
+    next_one = select(JobRow).where(_claimable(now)).order_by(*_turn(now)).limit(1)
     # A job that somebody else is at is left to them.
-    while (row := session.scalar(oldest.with_for_update(skip_locked=True))) is not None:
+    while (row := session.scalar(next_one.with_for_update(skip_locked=True, of=JobRow))) is not None:
         if row.cancel_requested:
             end(session, row, "cancelled", now)
         elif row.status == "queued" or crash(session, row, now, max_crashes=max_crashes, crash_error=crash_error):
@@ -128,6 +129,18 @@ def _claimable(now: datetime) -> ColumnElement[bool]:
     return or_(JobRow.status == "queued", is_abandoned)
 
 
+def _turn(now: datetime) -> tuple[ColumnElement[Any], ...]:
+    """Return what jobs are taken by: their tenants share the workers, and of one tenant the oldest is first.
+
+    The tenant with the fewest running jobs is first, then the one from whom none was taken for the longest.
+    """
+    other = aliased(JobRow)
+    runs = and_(other.tenant == JobRow.tenant, other.status == "running", other.lease_until > now)
+    num_running = select(func.count(other.job_id)).where(runs).scalar_subquery()
+    last_turn = select(func.max(other.claimed_at)).where(other.tenant == JobRow.tenant).scalar_subquery()
+    return num_running, last_turn.nulls_first(), JobRow.created_at.expression, JobRow.job_id.expression
+
+
 def _is_far(now: datetime, lease_seconds: float) -> ColumnElement[bool]:
     farthest = now + timedelta(seconds=max(_FARTHEST_SECONDS, _FARTHEST_LEASES * lease_seconds))
     return and_(JobRow.status == "running", JobRow.lease_until > farthest)
@@ -138,5 +151,6 @@ def _claimed(session: Session, row: JobRow, worker: str, now: datetime, lease_se
     row.worker = worker
     row.lease_until = now + timedelta(seconds=lease_seconds)
     row.started_at = row.started_at or now
+    row.claimed_at = now
     change_status(session, row, "running", now)
     return job_record(row), Claim(row.job_id, worker, row.attempt)

@@ -90,6 +90,7 @@ class Database:
             body_sha256="",
             status=0,
             answer=payload,
+            bytes=0,
             created_at=datetime.now(UTC),
         )
         with self.write() as session:

@@ -33,6 +33,11 @@ def dump_json(value: Any) -> str:
     return as_document(value).text
 
 
+def document_bytes(value: Any) -> int:
+    """Return how many bytes a document takes; ValueError as `as_document`."""
+    return len(as_document(value).text)
+
+
 def load_json(text: str | bytes) -> Any:
     """Return the value of a document."""
     try:

@@ -6,7 +6,7 @@ from typing import TypeVar
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.store.documents import as_stored
+from app.store.documents import as_document
 from app.store.foreign_errors import refused_as
 from app.store.records import IdempotentAnswer, NewAnswer
 from app.store.tables import IdempotentAnswerRow
@@ -21,8 +21,9 @@ def find(session: Session, tenant: str, route: str, key: str) -> IdempotentAnswe
     return None if row is None else _record(row)
 
 
-def add(session: Session, answer: IdempotentAnswer) -> None:
-    """Add an answer; IdempotencyInFlight when another replica added one first."""
+def add(session: Session, answer: IdempotentAnswer, *, revision: int | None = None) -> None:
+    """Add an answer, which goes with that revision of its task; IdempotencyInFlight when there is one already."""
+    document = as_document(answer.answer)
     row = IdempotentAnswerRow(
         tenant=answer.tenant,
         route=answer.route,
@@ -31,7 +32,9 @@ def add(session: Session, answer: IdempotentAnswer) -> None:
         status=answer.status,
         task_id=answer.task_id,
         created_at=answer.created_at,
-        answer=as_stored(answer.answer),
+        answer=document.value,
+        revision=revision,
+        bytes=len(document.text),
     )
     session.add(row)
     with refused_as(answered_meanwhile(answer.key)):

@@ -51,7 +51,8 @@ class Job:
 
     `progress` is what was reported last. `worker` and `lease_until` are there while it runs. `attempt` grows with
     each claim, `crashes` counts those that brought it no further, `last_event` is the number of its newest event.
-    `dataset_sha256` is of the data set as the job was accepted with it.
+    `dataset_sha256` is of the data set as the job was accepted with it. `is_purged` says that it ended so long ago that
+    its events and its checkpoint were deleted.
     """
 
     job_id: str
@@ -74,6 +75,7 @@ class Job:
     attempt: int
     crashes: int
     last_event: int
+    is_purged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,14 +22,29 @@ class JobStore:
 
     # ---- for callers ----
 
-    def add_job(self, new: NewJob, *, now: datetime, max_queued: int, idempotent: NewAnswer[Job] | None = None) -> Job:
-        """Queue a job; Overloaded when `max_queued` of all tenants' are queued, DatasetNotFound.
+    def add_job(
+        self,
+        new: NewJob,
+        *,
+        now: datetime,
+        max_queued: int,
+        max_queued_of_tenant: int = 0,
+        idempotent: NewAnswer[Job] | None = None,
+    ) -> Job:
+        """Queue a job; DatasetNotFound, and where no more may be queued, of which 0 is any number, as follows.
 
+        TooManyJobs when `max_queued_of_tenant` of its tenant's are, Overloaded when `max_queued` of all tenants' are.
         With `idempotent` its answer is stored too; IdempotencyInFlight when its key was answered meanwhile:
         read `idempotent_answer` and compare the bodies.
         """
         with self._database.write() as session:
-            return jobs.add_job(session, new, now=now, max_queued=max_queued, idempotent=idempotent)
+            most = jobs.MostQueued(max_queued, max_queued_of_tenant)
+            return jobs.add_job(session, new, now=now, most=most, idempotent=idempotent)
+
+    def check_job_room(self, tenant: str, *, max_queued: int, max_queued_of_tenant: int = 0) -> None:
+        """Raise what `add_job` would where no more may be queued now."""
+        with self._database.read() as session:
+            jobs.check_room(session, tenant, jobs.MostQueued(max_queued, max_queued_of_tenant))
 
     def jobs(self, tenant: str, *, after: str | None = None, limit: int = 50) -> tuple[list[Job], str | None]:
         """Return a page of a tenant's jobs, the newest first; jobs that are added meanwhile do not move it."""
@@ -60,13 +75,25 @@ class JobStore:
         with self._database.write() as session:
             return jobs.request_cancel(session, tenant, job_id, now)
 
-    def resume_job(self, tenant: str, job_id: str, *, now: datetime) -> Job:
+    def resume_job(
+        self, tenant: str, job_id: str, *, now: datetime, max_queued: int = 0, max_queued_of_tenant: int = 0
+    ) -> Job:
         """Queue a failed or cancelled job again, its checkpoint kept and its crashes forgotten; JobNotFound.
 
-        JobStateConflict in another state; DatasetNotFound when the data set that it began with is gone.
+        JobStateConflict in another state; CheckpointNotFound when it ended so long ago that it was purged;
+        DatasetNotFound when the data set that it began with is gone; as `add_job` where no more may be queued.
         """
         with self._database.write() as session:
-            return jobs.resume(session, tenant, job_id, now)
+            most = jobs.MostQueued(max_queued, max_queued_of_tenant)
+            return jobs.resume(session, tenant, job_id, now=now, most=most)
+
+    def purge_jobs(self, *, before: datetime, limit: int = 10) -> int:
+        """Delete events and checkpoints of up to `limit` jobs that ended before a moment; return of how many jobs.
+
+        The jobs stay. Call again until 0.
+        """
+        with self._database.write() as session:
+            return jobs.purge(session, before, limit)
 
     def job_counts(self) -> dict[JobStatus, int]:
         """Return how many jobs of all tenants are in each state."""
@@ -78,8 +105,9 @@ class JobStore:
     def claim_job(
         self, worker: str, *, now: datetime, lease_seconds: float, max_crashes: int, crash_error: Json
     ) -> tuple[Job, Claim] | None:
-        """Claim the oldest job that is queued or whose worker let its lease run out, None when there is none.
+        """Claim a job that is queued or whose worker let its lease run out, None when there is none.
 
+        The tenant with the fewest running jobs is first, then the one whose turn is longest ago; of it the oldest job.
         A lease that ran out counts as a crash; over `max_crashes` of them in a row, without progress between,
         the job fails with `crash_error` and the next one is looked at. One that was to be cancelled is. A lease that
         ends too late to be of this clock, which was set back, ends `lease_seconds` from now unless it is renewed.

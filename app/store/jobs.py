@@ -1,9 +1,9 @@
 """Jobs as their callers see them: queries inside a transaction that the caller holds."""
 
 from datetime import datetime
-from typing import Final, get_args
+from typing import Final, NamedTuple, get_args
 
-from sqlalchemy import func, select, text, tuple_
+from sqlalchemy import delete, func, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.store import datasets, idempotency
@@ -12,22 +12,38 @@ from app.store.job_records import Job, JobStatus, NewJob
 from app.store.job_states import RESUMABLE, UNFINISHED, change_status, end
 from app.store.pages import check_limit, key_after, page_of, refused
 from app.store.records import NewAnswer
-from app.store.tables import JobRow
-from innerloop.errors import DatasetNotFound, JobNotFound, JobStateConflict, Overloaded
+from app.store.tables import CheckpointRow, JobEventRow, JobRow
+from innerloop.errors import (
+    CheckpointNotFound,
+    DatasetNotFound,
+    JobNotFound,
+    JobStateConflict,
+    Overloaded,
+    TooManyJobs,
+)
 
-# PostgreSQL: whoever adds a job holds it, so that two do not both find the last place free. Any number will do.
+# PostgreSQL: whoever changes the queue holds it, so that two do not both find the last place free, or both take from
+# the tenant whose turn it is. Any number will do.
 _ADVISORY_LOCK: Final = 7_205_759_404
 _RETRY_AFTER_SECONDS: Final = 60.0  # a training job takes minutes
 
 
-def add_job(session: Session, new: NewJob, *, now: datetime, max_queued: int, idempotent: NewAnswer[Job] | None) -> Job:
+class MostQueued(NamedTuple):
+    """How many jobs may be queued, of all tenants and of one; 0 is any number."""
+
+    of_all: int
+    of_tenant: int
+
+
+def add_job(
+    session: Session, new: NewJob, *, now: datetime, most: MostQueued, idempotent: NewAnswer[Job] | None
+) -> Job:
     """Add a job to the queue; see `JobStore.add_job`."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+    hold_queue(session)
     # Before the queue is looked at: the same request, sent twice, must find its answer.
     if idempotent is not None:
         idempotency.refuse_known(session, new.tenant, idempotent.route, idempotent.key)
-    _check_room(session, max_queued)
+    check_room(session, new.tenant, most)
     digest = None if new.dataset is None else datasets.sha256_for_job(session, new.tenant, new.dataset)
     row = _row(new, digest, now)
     session.add(row)
@@ -87,11 +103,15 @@ def request_cancel(session: Session, tenant: str, job_id: str, now: datetime) ->
     return job_record(row)
 
 
-def resume(session: Session, tenant: str, job_id: str, now: datetime) -> Job:
-    """Queue a failed or cancelled job again; JobNotFound, JobStateConflict, DatasetNotFound."""
+def resume(session: Session, tenant: str, job_id: str, *, now: datetime, most: MostQueued) -> Job:
+    """Queue a failed or cancelled job again; see `JobStore.resume_job`."""
+    hold_queue(session)
     row = _locked(session, tenant, job_id)
     if row.status not in RESUMABLE:
         raise JobStateConflict(f"expected job {job_id} to be failed or cancelled, got {row.status}")
+    if row.is_purged:
+        raise purged(job_id)
+    check_room(session, tenant, most)
     if row.dataset is not None and datasets.sha256_for_job(session, tenant, row.dataset) != row.dataset_sha256:
         detail = f"the data set {row.dataset} that job {job_id} began with was deleted, and another has its name"
         raise DatasetNotFound(f"{detail}; start a new job")
@@ -100,6 +120,24 @@ def resume(session: Session, tenant: str, job_id: str, now: datetime) -> Job:
     row.crashes = 0
     change_status(session, row, "queued", now)
     return job_record(row)
+
+
+def purge(session: Session, before: datetime, limit: int) -> int:
+    """Delete events and checkpoints of up to `limit` jobs that ended before a moment; return of how many."""
+    ended = select(JobRow.job_id).where(JobRow.is_purged.is_(False), JobRow.finished_at < before)
+    # One that is being resumed, or that another replica is at, is left to them.
+    batch = ended.order_by(JobRow.finished_at).limit(limit).with_for_update(skip_locked=True)
+    job_ids = session.scalars(batch).all()
+    for table in (JobEventRow, CheckpointRow):
+        session.execute(delete(table).where(table.job_id.in_(job_ids)))
+    session.execute(update(JobRow).where(JobRow.job_id.in_(job_ids)).values(is_purged=True))
+    return len(job_ids)
+
+
+def hold_queue(session: Session) -> None:
+    """Keep others from changing the queue until the transaction ends; on SQLite nobody writes meanwhile anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
 
 
 def job_record(row: JobRow) -> Job:
@@ -125,12 +163,18 @@ def job_record(row: JobRow) -> Job:
         attempt=row.attempt,
         crashes=row.crashes,
         last_event=row.last_event,
+        is_purged=row.is_purged,
     )
 
 
 def no_job(job_id: str) -> JobNotFound:
     """Make the error of a job that is not there."""
     return JobNotFound(f"there is no job {job_id}; GET /meta-train lists the jobs")
+
+
+def purged(job_id: str) -> CheckpointNotFound:
+    """Make the error of a checkpoint that was deleted since its job ended long ago."""
+    return CheckpointNotFound(f"job {job_id} ended so long ago that its checkpoint was deleted; start a new job")
 
 
 def _locked(session: Session, tenant: str, job_id: str) -> JobRow:
@@ -140,10 +184,14 @@ def _locked(session: Session, tenant: str, job_id: str) -> JobRow:
     return row
 
 
-def _check_room(session: Session, max_queued: int) -> None:
-    num_queued = session.scalar(select(func.count()).select_from(JobRow).filter_by(status="queued")) or 0
-    if num_queued >= max_queued:
-        detail = f"{num_queued} jobs are queued; at most {max_queued} may"
+def check_room(session: Session, tenant: str, most: MostQueued) -> None:
+    """Raise TooManyJobs or Overloaded where no more may be queued; see `JobStore.add_job`."""
+    queued = select(func.count()).select_from(JobRow).filter_by(status="queued")
+    if most.of_tenant and (session.scalar(queued.filter_by(tenant=tenant)) or 0) >= most.of_tenant:
+        detail = f"{most.of_tenant} of your jobs are queued, and no more may be (tenant_jobs_queued in GET /limits)"
+        raise TooManyJobs(f"{detail}; wait until one begins, or cancel one", retry_after_seconds=_RETRY_AFTER_SECONDS)
+    if most.of_all and (session.scalar(queued) or 0) >= most.of_all:
+        detail = f"the queue of jobs is full, it holds {most.of_all} (max_jobs_queued in GET /limits)"
         raise Overloaded(f"{detail}; try again later", retry_after_seconds=_RETRY_AFTER_SECONDS)
 
 
@@ -161,6 +209,7 @@ def _row(new: NewJob, dataset_sha256: str | None, now: datetime) -> JobRow:
         crashes=0,
         furthest_iteration=0,
         last_event=0,
+        is_purged=False,
         progress=as_stored(new.progress),
         plan=as_stored(new.plan),
         request=as_stored(new.request),

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, SQLColumnExpression, and_, case, delete, f
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.store.documents import as_stored
+from app.store.documents import as_stored, document_bytes
 from app.store.foreign_errors import refused_as
 from app.store.job_records import ANY_VERSION, ActiveVersionChanged, AnyVersion
 from app.store.pages import check_limit, key_after, page_of
@@ -92,6 +92,7 @@ def add_version(session: Session, new: NewVersion, now: datetime, *, activate_fi
         weights=new.weights,
         sha256=new.sha256,
         bytes=len(new.weights),
+        card_bytes=document_bytes(new.card),
     )
     if not _num_versions(session, new.name):
         row.created_at = now

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection
 
 from app.store import audit
-from app.store.additions import AnswerKey, Group, Made, TaskDraft, TaskKey, Written
+from app.store.additions import Answered, AnswerKey, Group, Made, TaskDraft, TaskKey, Written
 from app.store.driver import Driver, driver_of
 from app.store.foreign_errors import refused_as
 from app.store.idempotency import answered_meanwhile
@@ -26,9 +26,9 @@ Moment: TypeAlias = str | datetime | None
 _TASK = "latest_revision, last_revision_ever, model, created_at, updated_at, expires_at, tenant, task_id"
 _REVISION = (
     "tenant, task_id, revision, model, model_version, authority, bytes, support_size, support_sha256, "
-    "weights_sha256, created_at, classes, settings, answer, support, weights"
+    "weights_sha256, created_at, classes, settings, answer, support, weights, document_bytes"
 )
-_ANSWER = "tenant, route, key, body_sha256, status, task_id, created_at, answer"
+_ANSWER = "tenant, route, key, body_sha256, status, task_id, created_at, answer, revision, bytes"
 
 
 class TaskMadeMeanwhile(Exception):
@@ -45,7 +45,7 @@ def add_revisions(
     """
     driver = driver_of(connection)
     drafts = _locked_tasks(connection, driver, group, now)
-    made = Group(drafts, _answered(connection, driver, group), now)
+    made = Group(drafts, _answered(connection, driver, group), keep_revisions, now)
     results = [_added(made, one) for one in group]
     _write(connection, driver, made.changed(), keep_revisions, now)
     audit.add(connection, made.noted, now)
@@ -70,13 +70,13 @@ def _locked_tasks(connection: Connection, driver: Driver, group: Sequence[Writte
     ]
 
 
-def _answered(connection: Connection, driver: Driver, group: Sequence[Written]) -> dict[AnswerKey, str | None]:
+def _answered(connection: Connection, driver: Driver, group: Sequence[Written]) -> dict[AnswerKey, Answered]:
     additions = [one.addition for one in group]
     keys = [(one.new.tenant, one.idempotent.route, one.idempotent.key) for one in additions if one.idempotent]
     if not keys:
         return {}
     found = connection.exec_driver_sql(_answered_query(driver), driver.asked_rows(keys)).fetchall()
-    return {(tenant, route, key): task_id for tenant, route, key, task_id in found}
+    return {(tenant, route, key): Answered(task_id, revision) for tenant, route, key, task_id, revision in found}
 
 
 def _write(
@@ -86,8 +86,8 @@ def _write(
     _delete_cleared(connection, driver, changed)
     _write_tasks(connection, driver, changed, moment)
     _write_revisions(connection, driver, changed, moment)
-    _write_answers(connection, driver, changed, moment)
     _prune(connection, driver, changed, keep_revisions)
+    _write_answers(connection, driver, changed, keep_revisions, moment)
 
 
 def _delete_cleared(connection: Connection, driver: Driver, changed: list[TaskDraft]) -> None:
@@ -114,8 +114,15 @@ def _write_revisions(connection: Connection, driver: Driver, changed: list[TaskD
             _insert(connection, driver, "revisions", _REVISION, rows)
 
 
-def _write_answers(connection: Connection, driver: Driver, changed: list[TaskDraft], moment: Moment) -> None:
-    made = [one for draft in changed for one in draft.made if one.answer is not None]
+def _write_answers(
+    connection: Connection, driver: Driver, changed: list[TaskDraft], keep_revisions: int, moment: Moment
+) -> None:
+    made = [
+        one
+        for draft in changed
+        for one in draft.made
+        if one.answer is not None and one.revision.revision > draft.latest - keep_revisions
+    ]
     if made:
         rows = sorted((_answer_fields(one, moment) for one in made), key=itemgetter(0, 1, 2))
         with refused_as(answered_meanwhile(rows[0][2])):
@@ -123,7 +130,10 @@ def _write_answers(connection: Connection, driver: Driver, changed: list[TaskDra
 
 
 def _prune(connection: Connection, driver: Driver, changed: list[TaskDraft], keep_revisions: int) -> None:
-    """Delete all but the newest `keep_revisions`; a task's numbers are without a gap from its oldest to its latest."""
+    """Delete all but the newest `keep_revisions` and what was answered of them.
+
+    A task's numbers are without a gap from its oldest to its latest.
+    """
     over = [
         (draft.tenant, draft.task_id, draft.latest - keep_revisions)
         for draft in changed
@@ -132,6 +142,7 @@ def _prune(connection: Connection, driver: Driver, changed: list[TaskDraft], kee
     if over:
         is_over = f"tenant = {driver.mark} AND task_id = {driver.mark} AND revision <= {driver.mark}"
         connection.exec_driver_sql(f"DELETE FROM revisions WHERE {is_over}", over)
+        connection.exec_driver_sql(f"DELETE FROM idempotent_answers WHERE {is_over}", over)
 
 
 def _insert(
@@ -156,7 +167,7 @@ ORDER BY tasks.tenant, tasks.task_id {driver.for_update}
 @cache
 def _answered_query(driver: Driver) -> str:
     return f"""
-SELECT answers.tenant, answers.route, answers.key, answers.task_id
+SELECT answers.tenant, answers.route, answers.key, answers.task_id, answers.revision
 FROM {driver.asked((("tenant", "text"), ("route", "text"), ("key", "text")))}
 JOIN idempotent_answers AS answers
 ON answers.tenant = asked.tenant AND answers.route = asked.route AND answers.key = asked.key
@@ -195,12 +206,21 @@ def _revision_fields(made: Made, moment: Moment) -> Fields:
         one.answer.text,
         new.support or b"",
         new.weights,
+        one.document_bytes,
     )
 
 
 def _answer_fields(made: Made, moment: Moment) -> Fields:
-    idempotent = made.written.addition.idempotent
+    idempotent, revision = made.written.addition.idempotent, made.revision
     assert idempotent is not None
-    task = made.revision
-    _, route, key = made.answer_key()
-    return task.tenant, route, key, idempotent.body_sha256, idempotent.status, task.task_id, moment, made.answer
+    assert made.answer is not None
+    return (
+        *made.answer_key(),
+        idempotent.body_sha256,
+        idempotent.status,
+        revision.task_id,
+        moment,
+        made.answer,
+        revision.revision,
+        len(made.answer),
+    )

@@ -85,7 +85,7 @@ class Usage(NamedTuple):
 
     num_tasks: int
     num_bytes: int
-    """Of revisions, data sets and models of its own."""
+    """Of revisions, models of its own and idempotent answers, with their documents, of data sets and of checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)

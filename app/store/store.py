@@ -85,7 +85,7 @@ class Store(AuditStore, DatasetStore, JobStore, KeyStore):
         self._database.check_writable()
 
     def usage(self, tenant: str) -> Usage:
-        """Return what is stored of a tenant; it takes some 50 ns for each of its revisions."""
+        """Return what is stored of a tenant; it takes some 200 ns for each revision, 50 for each answer."""
         with self._database.lookup() as connection:
             return usage.usage(connection, tenant)
 
@@ -203,10 +203,12 @@ class Store(AuditStore, DatasetStore, JobStore, KeyStore):
         with self._database.read() as session:
             return tasks.newest(session, tenant, now, limit)
 
-    def set_expiry(self, tenant: str, task_id: str, expires_at: datetime | None, *, now: datetime) -> None:
-        """Set when a task expires, None for never; TaskNotFound."""
+    def set_expiry(
+        self, tenant: str, task_id: str, expires_at: datetime | None, *, now: datetime, note: Note | None = None
+    ) -> None:
+        """Set when a task expires, None for never; TaskNotFound. `note` goes into the audit log if that changes it."""
         with self._database.write() as session:
-            tasks.set_expiry(session, tenant, task_id, expires_at, now)
+            tasks.set_expiry(session, tenant, task_id, expires_at, now, note)
 
     def delete_task(self, tenant: str, task_id: str, *, now: datetime, note: Note | None = None) -> None:
         """Delete a task, its revisions and its idempotent answers; TaskNotFound.
@@ -328,13 +330,13 @@ class Store(AuditStore, DatasetStore, JobStore, KeyStore):
     def add_idempotent_answer(self, answer: IdempotentAnswer, *, latest: int | None = None) -> None:
         """Store an answer that made no revision; IdempotencyInFlight when the key was answered meanwhile.
 
-        One that tells of a task names what was its latest revision. TaskNotFound, RevisionConflict when it no longer
-        is: what is deleted leaves no answer behind.
+        One that tells of a task names what was its latest revision, and goes with it. TaskNotFound, RevisionConflict
+        when it no longer is: what is deleted leaves no answer behind.
         """
         with self._database.write() as session:
             if answer.task_id is not None and latest is not None:
                 tasks.check_latest(session, answer.tenant, answer.task_id, latest, answer.created_at)
-            idempotency.add(session, answer)
+            idempotency.add(session, answer, revision=latest)
 
     def purge_answers(self, *, before: datetime) -> int:
         """Delete the answers made before a moment; return how many."""

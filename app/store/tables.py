@@ -16,6 +16,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     String,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 
@@ -38,6 +39,11 @@ class Base(DeclarativeBase):
 
 def _blob() -> MappedColumn[Blob]:
     return mapped_column(LargeBinary, deferred=True, deferred_raiseload=True)
+
+
+def _size() -> MappedColumn[int]:
+    """Return a column of bytes that an index has too: it came later, and stands behind what is large."""
+    return mapped_column(BigInteger, server_default="0", deferred=True)
 
 
 def storable(number: int) -> int:
@@ -65,6 +71,7 @@ class ModelVersionRow(Base):
     """One version of a model; never changed."""
 
     __tablename__ = "model_versions"
+    __table_args__ = (Index("ix_model_versions_usage", "name", "bytes", "card_bytes"),)
 
     name: Mapped[str] = mapped_column(Name, ForeignKey("models.name"), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True)
@@ -73,6 +80,7 @@ class ModelVersionRow(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     card: Mapped[Json] = mapped_column(Document)
     weights: Mapped[Blob] = _blob()
+    card_bytes: Mapped[int] = _size()
 
 
 class TaskRow(Base):
@@ -107,7 +115,7 @@ class RevisionRow(Base):
         CheckConstraint("authority IN ('weights', 'rows')", name="ck_revisions_authority"),
         CheckConstraint("(weights IS NULL) = (authority = 'rows')", name="ck_revisions_weights"),
         Index("ix_revisions_model", "model", "model_version"),
-        Index("ix_revisions_usage", "tenant", "bytes"),
+        Index("ix_revisions_usage", "tenant", "bytes", "document_bytes"),
     )
 
     tenant: Mapped[str] = mapped_column(Name, primary_key=True)
@@ -126,15 +134,17 @@ class RevisionRow(Base):
     answer: Mapped[Json] = mapped_column(Document)
     support: Mapped[Blob] = _blob()
     weights: Mapped[Blob | None] = mapped_column(LargeBinary, deferred=True, deferred_raiseload=True)
+    document_bytes: Mapped[int] = _size()
 
 
 class IdempotentAnswerRow(Base):
-    """The answer to a request with an idempotency key."""
+    """The answer to a request with an idempotency key; one that tells of a revision goes with it."""
 
     __tablename__ = "idempotent_answers"
     __table_args__ = (
-        Index("ix_idempotent_answers_task", "tenant", "task_id"),
+        Index("ix_idempotent_answers_task", "tenant", "task_id", "revision"),
         Index("ix_idempotent_answers_created_at", "created_at"),
+        Index("ix_idempotent_answers_usage", "tenant", "bytes"),
     )
 
     tenant: Mapped[str] = mapped_column(Name, primary_key=True)
@@ -145,6 +155,8 @@ class IdempotentAnswerRow(Base):
     task_id: Mapped[str | None] = mapped_column(Name)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     answer: Mapped[Json] = mapped_column(Document)
+    revision: Mapped[int | None]
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class DatasetRow(Base):
@@ -167,7 +179,8 @@ class JobRow(Base):
     """A job, its place in the queue, and who works on it; `job_states` draws its states.
 
     The data set is named and no foreign key: what has ended may outlive it. `furthest_iteration` is the
-    highest that was ever reported.
+    highest that was ever reported, `claimed_at` when a worker last took it. Purged, it has neither events nor a
+    checkpoint any more.
     """
 
     __tablename__ = "jobs"
@@ -175,6 +188,8 @@ class JobRow(Base):
         CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="ck_jobs_status"),
         Index("ix_jobs_queue", "status", "created_at"),
         Index("ix_jobs_list", "tenant", "created_at", "job_id"),
+        Index("ix_jobs_turns", "tenant", "claimed_at"),
+        Index("ix_jobs_purge", "is_purged", "finished_at"),
     )
 
     job_id: Mapped[str] = mapped_column(Name, primary_key=True)
@@ -198,6 +213,8 @@ class JobRow(Base):
     progress: Mapped[Json] = mapped_column(Document)
     plan: Mapped[Json] = mapped_column(Document)
     request: Mapped[Json] = mapped_column(Document)
+    claimed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    is_purged: Mapped[bool] = mapped_column(server_default=false())
 
 
 class JobEventRow(Base):

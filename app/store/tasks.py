@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from app.store import audit
+from app.store.audit_records import Note, Noted
 from app.store.pages import check_limit, key_after, page_of
 from app.store.records import Classes, Task
 from app.store.tables import RevisionRow, TaskRow
@@ -51,11 +53,15 @@ def locked_task(session: Session, tenant: str, task_id: str) -> TaskRow | None:
     return session.get(TaskRow, (tenant, task_id), with_for_update=True)
 
 
-def set_expiry(session: Session, tenant: str, task_id: str, expires_at: datetime | None, now: datetime) -> None:
-    """Set when a task expires, None for never; TaskNotFound."""
+def set_expiry(
+    session: Session, tenant: str, task_id: str, expires_at: datetime | None, now: datetime, note: Note | None
+) -> None:
+    """Set when a task expires, None for never; see `Store.set_expiry`."""
     row = locked_task(session, tenant, task_id)
     if row is None or not is_live(row, now):
         raise no_task(task_id)
+    if note is not None and row.expires_at != expires_at:
+        audit.add(session.connection(), [Noted(tenant, task_id, row.latest_revision, note)], now)
     row.expires_at = expires_at
     row.updated_at = now
 

@@ -125,6 +125,36 @@ async def test_what_expired_is_noted_and_old_entries_go(tmp_path: Path) -> None:
         assert context.settings.audit_days == 90
 
 
+def test_a_new_time_to_live_of_what_is_adapted_already_is_noted(http: httpx.Client, task_id: str) -> None:
+    adapt(http, task_id=task_id)
+    adapt(http, task_id=task_id, status=200, headers={"X-Request-ID": "soon"}, ttl_seconds=1000)
+    adapt(http, task_id=task_id, status=200)
+    adapt(http, task_id=task_id, status=200, ttl_seconds=None)
+    adapt(http, task_id=task_id, status=200, ttl_seconds=None)  # it has none already
+    found = entries(http, task_id=task_id)
+    assert [(one.action, one.revision) for one in reversed(found)] == [("adapt", 1), ("set-ttl", 1), ("set-ttl", 1)]
+    assert found[1].request_id == "soon"
+
+
+async def test_a_task_that_a_key_let_expire_names_the_key(tmp_path: Path) -> None:
+    async with served(tmp_path, purge_every_seconds=0.2) as (http, _):
+        user, admin = make_key(tmp_path, "a", "use"), make_key(tmp_path, "a", "admin")
+        await wait_for_keys(http)
+        for more, status in (({}, 201), ({"ttl_seconds": 1}, 200)):
+            answer = await http.post("/adapt", json={**BODY, "task_id": "t", **more}, headers=bearer(user))
+            assert answer.status_code == status
+        found: list[Any] = []
+        for _ in range(2000):
+            found = (await http.get("/audit", params={"task_id": "t"}, headers=bearer(admin))).json()["data"]
+            if len(found) > 2:
+                break
+        assert [(one["action"], one["key_id"]) for one in found] == [
+            ("expire", None),
+            ("set-ttl", user.key_id),
+            ("adapt", user.key_id),
+        ]
+
+
 async def test_a_log_of_no_days_is_none(tmp_path: Path) -> None:
     async with served(tmp_path, audit_days=0) as (http, _):
         assert (await http.post("/adapt", json={**BODY, "task_id": "t"})).status_code == 201

@@ -16,7 +16,7 @@ from app.api.compression import unpacked
 from app.api.inference_protocol.answers import infer_answer
 from app.api.inference_protocol.datatypes import bytes_of_texts
 from app.api.inference_protocol.requests import InferRequest, infer_request
-from app.api.inference_protocol.statistics import MAX_REVISIONS, Durations, Statistics
+from app.api.inference_protocol.statistics import MAX_REVISIONS, MAX_TENANTS, Durations, Statistics
 from app.api.predicting import Predicted
 from app.engine.engine import TaskKey
 from innerloop.errors import BadRequest, BodyTooLarge, InnerloopError, InvalidRequest, NotFinite, NotJson, TooManyRows
@@ -325,6 +325,24 @@ def test_statistics_are_bounded() -> None:
         statistics.failed("default", f"unknown{number}", None, 1)
     assert len(statistics.of("default")) == MAX_REVISIONS
     assert TaskKey("default", f"t{2 * MAX_REVISIONS - 1}", 1) in statistics.of("default")
+
+
+def test_a_tenant_of_many_tasks_drops_nothing_of_what_is_counted_of_another() -> None:
+    statistics = Statistics()
+    mine = TaskKey("mine", "t", 1)
+    statistics.answered(mine, 3, Durations(1, 0, 1))
+    for number in range(2 * MAX_REVISIONS):
+        statistics.answered(TaskKey("greedy", f"t{number}", 1), 1, Durations(1, 0, 1))
+    assert statistics.of("mine")[mine].num_rows == 3
+    assert len(statistics.of("greedy")) == MAX_REVISIONS
+
+
+def test_of_too_many_tenants_the_one_that_asked_last_longest_ago_is_dropped() -> None:
+    statistics = Statistics()
+    for number in range(MAX_TENANTS + 1):
+        statistics.answered(TaskKey(f"tenant{number}", "t", 1), 1, Durations(1, 0, 1))
+        statistics.answered(TaskKey("tenant0", "t", 1), 1, Durations(1, 0, 1))
+    assert [number for number in range(MAX_TENANTS + 1) if not statistics.of(f"tenant{number}")] == [1]
 
 
 def test_statistics_of_one_tenant_are_not_anothers() -> None:

@@ -9,6 +9,7 @@ import torch
 from app.card import Card, Reference
 from app.episode import MetaParams, Tree
 from app.jobs.model_files import (
+    MAX_CARD_BYTES,
     MAX_CARD_DEPTH,
     NOT_PACKED,
     ModelFiles,
@@ -228,6 +229,10 @@ NO_CARDS = {
     "very deep": ("[" * 100_000, "no JSON object"),
     "a field missing": ("{}", "learner"),
     "a field too many": (json.dumps({**CARD.model_dump(mode="json"), "unheard_of": 1}), "unheard_of"),
+    "large": (
+        json.dumps({**CARD.model_dump(mode="json"), "metrics": {"a": "b" * MAX_CARD_BYTES}}),
+        f"at most {MAX_CARD_BYTES}",
+    ),
     "deep": (json.dumps({**CARD.model_dump(mode="json"), "metrics": nested(MAX_CARD_DEPTH)}), "deep"),
 }
 
@@ -238,6 +243,12 @@ def test_card_in_the_metadata_that_is_none_is_refused(what: str) -> None:
     data = to_bytes(STORED, {} if card is None else {"card": card})
     with pytest.raises(ValueError, match=said):
         unpacked(data, "mine")
+
+
+def test_card_that_is_as_large_as_it_may_be_is_taken() -> None:
+    told = {**CARD.model_dump(mode="json"), "metrics": {"a": ""}}
+    told["metrics"]["a"] = "b" * (MAX_CARD_BYTES - len(json.dumps(told)))
+    assert unpacked(to_bytes(STORED, {"card": json.dumps(told)}), "mine").card.metrics == told["metrics"]
 
 
 def test_card_that_is_as_deep_as_it_may_be_is_taken() -> None:

@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from app.card import ANY_WAYS
-from app.jobs.plan import PlannedRun, planned_run
+from app.jobs.plan import PlannedRun, checkpoint_bytes, planned_run
 from app.learners.model import as_tree, learner_of
 from app.task_distributions.dataset import Dataset
 from app.task_distributions.scaling import training_scaling
 from app.training.evaluate import task_metrics
 from app.training.meta_step import meta_gradient
+from app.training.run import train
+from app.training.state import state_bytes
 from innerloop.errors import InvalidRequest
 from innerloop.wire import Limits, MetaTrainRequest
 from tests.jobs.data_at_hand import drawings, patients
@@ -313,3 +315,19 @@ def test_loss_of_scaled_groups_is_told_in_units_of_the_targets(datasets: dict[st
     run = planned_run(wanted(tasks=PATIENTS), datasets, LIMITS)
     metrics = task_metrics(run.learner, run.learner.init(generator), run.validation.sample(generator, 20), 1)
     assert 10.0 < float(metrics["loss"].mean()) ** 0.5 < 1000.0, "targets deviate by about 100"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"network": {"kind": "mlp", "hidden": [100, 100]}, "optimizer": "adam"},
+        {"network": {"kind": "mlp", "hidden": [100, 100]}, "optimizer": "adamw", "learner": {"kind": "meta_sgd"}},
+        {**PICTURES, "optimizer": "sgd"},
+    ],
+    ids=["adam", "learned rates", "pictures"],
+)
+def test_room_for_a_checkpoint_is_what_it_takes(datasets: dict[str, Dataset], fields: dict[str, Any]) -> None:
+    run = planned_run(wanted(**fields, iterations=1, meta_batch_size=1), datasets, LIMITS)
+    *_, last = train(run.plan, run.learner, run.training, run.validation, torch.device("cpu"))
+    size = len(state_bytes(last.state()))
+    assert size <= checkpoint_bytes(run) <= 1.1 * size + 16_384

@@ -199,6 +199,7 @@ def add_job(store: Store, now: datetime) -> Callable[..., Job]:
         *,
         at: datetime = now,
         max_queued: int = 100,
+        max_queued_of_tenant: int = 0,
         idempotent: NewAnswer[Job] | None = None,
         **changes: Any,
     ) -> Job:
@@ -210,7 +211,13 @@ def add_job(store: Store, now: datetime) -> Callable[..., Job]:
             "progress": {"iteration": 0, "iterations": 100},
         }
         new = NewJob(job_id=job_id, **(fields | changes))
-        return store.add_job(new, now=at, max_queued=max_queued, idempotent=idempotent)
+        return store.add_job(
+            new,
+            now=at,
+            max_queued=max_queued,
+            max_queued_of_tenant=max_queued_of_tenant,
+            idempotent=idempotent,
+        )
 
     return add
 

@@ -66,6 +66,18 @@ def test_what_expires_is_noted_when_it_goes(store: Store, add: Add, now: datetim
     assert {entry.key_id for entry in store.audit("default")[0]} == {None}
 
 
+def test_a_new_time_to_live_is_noted_and_one_that_changes_nothing_is_not(store: Store, add: Add, now: datetime) -> None:
+    add("t")
+    note = Note("set-ttl", "key", "request")
+    for expires_at in (None, now + timedelta(seconds=60), now + timedelta(seconds=60), None):
+        store.set_expiry("default", "t", expires_at, now=now, note=note)
+    assert told(store) == [("set-ttl", "t", 1)] * 2
+    assert {(one.key_id, one.request_id) for one in store.audit("default")[0]} == {("key", "request")}
+    with pytest.raises(TaskNotFound):
+        store.set_expiry("default", "other", None, now=now, note=note)
+    assert len(told(store)) == 2
+
+
 def test_a_tenant_sees_its_own_entries_alone(store: Store, now: datetime) -> None:
     for tenant in ("x", "y"):
         store.add_audit(tenant, "same", 1, Note("download-weights"), now=now)

@@ -39,6 +39,49 @@ def test_oldest_job_is_claimed_first(store: Store, add_job: AddJob, claim: MakeC
     assert poll(store, now) is None
 
 
+def test_a_tenant_with_fewer_running_jobs_is_served_first_and_of_one_tenant_the_oldest_job(
+    store: Store, add_job: AddJob, claim: MakeClaim, now: datetime
+) -> None:
+    for i in range(4):
+        add_job(f"greedy-{i}", tenant="greedy", at=now + timedelta(seconds=i))
+    for i in range(2):
+        add_job(f"other-{i}", tenant="other", at=now + timedelta(seconds=10 + i))
+    taken = [claim(f"worker-{i}", at=now + timedelta(seconds=20)).job_id for i in range(6)]
+    assert taken == ["greedy-0", "other-0", "greedy-1", "other-1", "greedy-2", "greedy-3"]
+
+
+def test_tenants_take_turns_at_a_worker_that_is_alone(
+    store: Store, add_job: AddJob, claim: MakeClaim, now: datetime
+) -> None:
+    for i in range(3):
+        add_job(f"greedy-{i}", tenant="greedy", at=now + timedelta(seconds=i))
+    for i in range(2):
+        add_job(f"other-{i}", tenant="other", at=now + timedelta(seconds=10 + i))
+    taken = []
+    for i in range(5):
+        moment = now + timedelta(seconds=20 + i)
+        held = claim(at=moment)
+        store.end_job(held, "cancelled", None, now=moment)
+        taken.append(held.job_id)
+    assert taken == ["greedy-0", "other-0", "greedy-1", "other-1", "greedy-2"]
+
+
+def test_a_job_whose_worker_died_does_not_count_as_running(
+    store: Store, add_job: AddJob, claim: MakeClaim, now: datetime
+) -> None:
+    add_job("first", tenant="one")
+    add_job("second", tenant="other", at=now + timedelta(seconds=1))
+    assert claim().job_id == "first"
+    later = now + LEASE
+    assert claim("worker-b", at=later).job_id == "second"
+    assert claim("worker-c", at=later).job_id == "first"
+    add_job("third", tenant="one", at=later)
+    add_job("fourth", tenant="other", at=later)
+    much_later = later + LEASE
+    store.renew_lease(Claim("second", "worker-b", 1), now=much_later, lease_seconds=30)
+    assert claim("worker-d", at=much_later).job_id == "first"  # none of the tenant's runs any more
+
+
 def test_job_is_claimed_over_when_its_lease_has_run_out(
     store: Store, add_job: AddJob, claim: MakeClaim, now: datetime
 ) -> None:

@@ -1,6 +1,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import pytest
@@ -115,6 +116,25 @@ def test_event_numbers_have_no_gap_under_many_writers(
     for writer in range(NUM_THREADS):
         told = [event.data["iteration"] for event in events if event.data.get("writer") == writer]
         assert told == list(range(10))
+
+
+def test_workers_that_claim_at_once_take_from_each_tenant(
+    store: Store, replica: Store, add_job: AddJob, now: datetime
+) -> None:
+    for turn in range(8):
+        for i in range(4):
+            add_job(f"greedy-{turn}-{i}", tenant="greedy", at=now)
+        add_job(f"other-{turn}", tenant="other", at=now + timedelta(seconds=1))
+        with ThreadPoolExecutor(2) as pool:
+            claiming = [pool.submit(poll, of, "worker", now + timedelta(seconds=turn)) for of in (store, replica)]
+            claims = [one.result() for one in claiming]
+        assert {claim.job_id.split("-")[0] for claim in claims if claim} == {"greedy", "other"}
+        for claim in claims:
+            assert claim is not None
+            store.end_job(claim, "cancelled", None, now=now)
+        for i in range(4):
+            with suppress(JobStateConflict):
+                store.request_cancel("greedy", f"greedy-{turn}-{i}", now=now)
 
 
 def test_cancel_beside_a_claim_is_never_lost(store: Store, replica: Store, add_job: AddJob, now: datetime) -> None:

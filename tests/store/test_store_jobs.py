@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,10 +11,12 @@ from innerloop.errors import (
     CheckpointNotFound,
     DatasetNotFound,
     IdempotencyInFlight,
+    InnerloopError,
     InvalidRequest,
     JobNotFound,
     JobStateConflict,
     Overloaded,
+    TooManyJobs,
 )
 
 AddJob = Callable[..., Job]
@@ -94,7 +97,7 @@ def test_used_key_counts_before_a_full_queue(add_job: AddJob) -> None:
 def test_full_queue_takes_no_job_of_any_tenant(store: Store, add_job: AddJob, claim: MakeClaim) -> None:
     add_job("job-1")
     add_job("job-2")
-    with pytest.raises(Overloaded, match="2 jobs are queued") as refusal:
+    with pytest.raises(Overloaded, match="the queue of jobs is full") as refusal:
         add_job("job-3", tenant="other", max_queued=2, idempotent=ANSWER)
     assert refusal.value.retry_after_seconds
     assert store.idempotent_answer("other", "/meta-train", "key") is None
@@ -102,11 +105,45 @@ def test_full_queue_takes_no_job_of_any_tenant(store: Store, add_job: AddJob, cl
     assert add_job("job-3", max_queued=2).status == "queued"
 
 
-def test_threads_fill_the_queue_to_its_last_place_and_no_further(store: Store, add_job: AddJob) -> None:
+def test_a_tenant_that_has_filled_its_part_of_the_queue_leaves_the_rest_to_others(
+    store: Store, add_job: AddJob, claim: MakeClaim, now: datetime
+) -> None:
+    for i in range(2):
+        add_job(f"job-{i}", tenant="greedy", max_queued_of_tenant=2)
+    with pytest.raises(TooManyJobs, match="2 of your jobs are queued") as refusal:
+        add_job("job-2", tenant="greedy", max_queued_of_tenant=2, idempotent=ANSWER)
+    assert refusal.value.retry_after_seconds
+    assert store.idempotent_answer("greedy", "/meta-train", "key") is None
+    assert add_job("job-3", tenant="other", max_queued_of_tenant=2).status == "queued"
+    assert claim().job_id == "job-0"
+    assert add_job("job-4", tenant="greedy", max_queued_of_tenant=2).status == "queued"
+
+
+def test_resumed_jobs_have_no_more_room_in_the_queue_than_new_ones(
+    store: Store, add_job: AddJob, now: datetime
+) -> None:
+    for i in range(3):
+        add_job(f"job-{i}")
+        store.request_cancel("default", f"job-{i}", now=now)
+    store.resume_job("default", "job-0", now=now, max_queued_of_tenant=1)
+    with pytest.raises(TooManyJobs, match="1 of your jobs"):
+        store.resume_job("default", "job-1", now=now, max_queued_of_tenant=1)
+    with pytest.raises(Overloaded, match="holds 1"):
+        store.resume_job("default", "job-1", now=now, max_queued=1)
+    assert store.job("default", "job-1").status == "cancelled"
+    assert store.resume_job("default", "job-1", now=now, max_queued=2).status == "queued"
+
+
+@pytest.mark.parametrize("refused", [Overloaded, TooManyJobs])
+def test_threads_fill_the_queue_to_its_last_place_and_no_further(
+    store: Store, add_job: AddJob, refused: type[InnerloopError]
+) -> None:
+    most = {"max_queued": 5} if refused is Overloaded else {"max_queued_of_tenant": 5}
+
     def add(i: int) -> bool:
         try:
-            add_job(f"job-{i}", max_queued=5)
-        except Overloaded:
+            add_job(f"job-{i}", **most)
+        except refused:
             return False
         return True
 
@@ -278,3 +315,56 @@ def test_job_is_not_resumed_on_other_data(
     store.delete_dataset("default", "voices")
     add_dataset()
     assert store.resume_job("default", "job-1", now=now).status == "queued"
+
+
+def test_what_is_kept_of_jobs_that_ended_long_ago_goes_and_the_jobs_stay(
+    store: Store, add_job: AddJob, claim: MakeClaim, now: datetime
+) -> None:
+    for i in range(4):
+        add_job(f"job-{i}", at=now + timedelta(seconds=i))
+    for i in range(3):
+        held = claim()
+        store.save_checkpoint(held, 7, b"state", now=now)
+        if i < 2:
+            store.end_job(held, "failed", {"code": "x"}, now=now + timedelta(days=i))
+    old = [store.job("default", f"job-{i}") for i in range(4)]
+    before = now + timedelta(days=3)
+    assert [store.purge_jobs(before=before, limit=1) for _ in range(3)] == [1, 1, 0]
+    for i in range(2):
+        assert store.job("default", f"job-{i}") == replace(old[i], is_purged=True)
+        assert store.job_events("default", f"job-{i}") == []
+        with pytest.raises(CheckpointNotFound, match="ended so long ago"):
+            store.checkpoint("default", f"job-{i}")
+    assert store.checkpoint("default", "job-2").data == b"state"
+    for i in (2, 3):
+        assert store.job("default", f"job-{i}") == old[i]
+        assert store.job_events("default", f"job-{i}")
+
+
+def test_job_that_ended_since_is_kept(store: Store, add_job: AddJob, now: datetime) -> None:
+    add_job()
+    store.request_cancel("default", "job-1", now=now)
+    assert store.purge_jobs(before=now) == 0
+    assert store.job_events("default", "job-1")
+
+
+def test_job_whose_checkpoint_was_deleted_is_not_resumed(
+    store: Store, add_job: AddJob, claim: MakeClaim, now: datetime
+) -> None:
+    add_job()
+    held = claim()
+    store.save_checkpoint(held, 7, b"state", now=now)
+    store.end_job(held, "cancelled", None, now=now)
+    store.purge_jobs(before=now + timedelta(seconds=1))
+    before = store.job("default", "job-1")
+    with pytest.raises(CheckpointNotFound, match="start a new job"):
+        store.resume_job("default", "job-1", now=now)
+    assert store.job("default", "job-1") == before
+
+
+def test_job_that_is_resumed_in_time_is_not_purged(store: Store, add_job: AddJob, now: datetime) -> None:
+    add_job()
+    store.request_cancel("default", "job-1", now=now)
+    store.resume_job("default", "job-1", now=now)
+    assert store.purge_jobs(before=now + timedelta(days=99)) == 0
+    assert len(store.job_events("default", "job-1")) == 4

@@ -2,12 +2,20 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from app.engine.engine import TaskKey
 
 MAX_REVISIONS = 1_000
+"""Of a tenant."""
+MAX_TENANTS = 100
+"""What is counted takes some 500 bytes a revision: 50 MB at most."""
+
+
+Key = TypeVar("Key", bound=Hashable)
+Entry = TypeVar("Entry")
 
 
 class Durations(NamedTuple):
@@ -18,7 +26,7 @@ class Durations(NamedTuple):
     compute: int
 
 
-@dataclass
+@dataclass(slots=True)
 class Counts:
     """What was counted of one revision."""
 
@@ -36,18 +44,17 @@ class Counts:
 class Statistics:
     """Counts what the protocol was asked; for one event loop.
 
-    Past `MAX_REVISIONS` the one that was not asked for the longest is dropped.
+    Of a tenant past `MAX_REVISIONS` the one that was not asked for the longest is dropped, and so are all of a tenant
+    past `MAX_TENANTS`: no tenant drops what is counted of another by having many tasks.
     """
 
     def __init__(self) -> None:
-        self._counts: OrderedDict[TaskKey, Counts] = OrderedDict()
+        self._tenants: OrderedDict[str, OrderedDict[TaskKey, Counts]] = OrderedDict()
 
     def answered(self, key: TaskKey, num_rows: int, durations: Durations) -> None:
         """Count an answer."""
-        counts = self._counts.setdefault(key, Counts())
-        self._counts.move_to_end(key)
-        if len(self._counts) > MAX_REVISIONS:
-            self._counts.popitem(last=False)
+        of_tenant = _used(self._tenants, key.tenant, OrderedDict[TaskKey, Counts], MAX_TENANTS)
+        counts = _used(of_tenant, key, Counts, MAX_REVISIONS)
         counts.num_answers += 1
         counts.num_rows += num_rows
         counts.total_ns += durations.total
@@ -60,19 +67,31 @@ class Statistics:
 
         Nobody makes entries by asking for what is not there.
         """
-        for key in reversed(self._counts):
-            if key[:2] == (tenant, task_id) and revision in (None, key.revision):
-                self._counts[key].num_failures += 1
-                self._counts[key].failure_ns += total_ns
+        of_tenant = self._tenants.get(tenant, OrderedDict[TaskKey, Counts]())
+        for key in reversed(of_tenant):
+            if key.task_id == task_id and revision in (None, key.revision):
+                of_tenant[key].num_failures += 1
+                of_tenant[key].failure_ns += total_ns
                 return
 
     def of(self, tenant: str, task_id: str | None = None, revision: int | None = None) -> dict[TaskKey, Counts]:
         """Return what was counted of a tenant, of one task, or of one revision."""
         return {
             key: counts
-            for key, counts in self._counts.items()
-            if key.tenant == tenant and task_id in (None, key.task_id) and revision in (None, key.revision)
+            for key, counts in self._tenants.get(tenant, OrderedDict[TaskKey, Counts]()).items()
+            if task_id in (None, key.task_id) and revision in (None, key.revision)
         }
+
+
+def _used(entries: OrderedDict[Key, Entry], key: Key, make: Callable[[], Entry], most: int) -> Entry:
+    """Return an entry, made where there is none, as the one that was used last; past `most` the first of them goes."""
+    entry = entries.get(key)
+    if entry is None:
+        entry = entries[key] = make()
+    entries.move_to_end(key)
+    if len(entries) > most:
+        entries.popitem(last=False)
+    return entry
 
 
 def as_json(key: TaskKey, counts: Counts) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
@@ -15,12 +14,14 @@ from app.api.identity import Asking, TrainingTenant, may_stay
 from app.api.openapi import IDEMPOTENCY_KEY, json_body
 from app.api.outcome import Caller, Outcome
 from app.api.routes.pages import After, Limit, TaskId, page
+from app.api.routes.route import TenantRoute
 from app.api.routes.weights import SAFETENSORS, weights_response
+from app.api.threads import in_thread
 from app.api.training import ENDED, enqueue, job_info
 from app.trees import sha256
 from innerloop.wire import JobInfo, MetaTrainRequest, Page
 
-router = APIRouter(prefix="/meta-train", tags=["meta-training"])
+router = APIRouter(prefix="/meta-train", tags=["meta-training"], route_class=TenantRoute)
 
 JobId = TaskId
 LAST_EVENT_ID = Header(
@@ -39,12 +40,12 @@ async def meta_train(request: Request, context: InContext, tenant: TrainingTenan
     """Queue a meta-training job; all of its request is checked first."""
     key = idempotency_key(request, context.limits.max_idempotency_key_chars)
     body = await read_body(request, context.limits.max_body_bytes)
-    caller = Caller.of(tenant, "POST /meta-train", key, await to_thread.run_sync(sha256, body) if key else "")
+    caller = Caller.of(tenant, "POST /meta-train", key, await in_thread(sha256, body) if key else "")
 
     def compute() -> Outcome:
         return enqueue(context, caller, parsed(body, MetaTrainRequest))
 
-    outcome, replayed = await answer_once(context, caller, lambda: to_thread.run_sync(compute))
+    outcome, replayed = await answer_once(context, caller, lambda: in_thread(compute, limiter=context.planning))
     if context.worker:
         context.worker.wake()
     headers = {"Location": f"/meta-train/{outcome.answer['job_id']}"}
@@ -80,8 +81,8 @@ async def job_events(
 ) -> Response:
     """Stream a job's events: `progress`, `status`, `end`; those after `Last-Event-ID` first."""
     after = last_event_id(last)
-    job = await to_thread.run_sync(context.store.job, tenant, job_id)
-    if job.status in ENDED and job.last_event <= after:
+    job = await in_thread(context.store.job, tenant, job_id)
+    if job.status in ENDED and (job.is_purged or job.last_event <= after):
         return Response(status_code=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     events = event_stream(context, tenant, job_id, after, partial(may_stay, context, identity))
@@ -107,7 +108,13 @@ def cancel_job(context: InContext, tenant: TrainingTenant, job_id: JobId) -> Job
 @router.post("/{job_id}/resume", status_code=202)
 def resume_job(context: InContext, tenant: TrainingTenant, job_id: JobId) -> JobInfo:
     """Let a cancelled or failed job go on from its last checkpoint."""
-    job = context.store.resume_job(tenant, job_id, now=now())
+    job = context.store.resume_job(
+        tenant,
+        job_id,
+        now=now(),
+        max_queued=context.limits.max_jobs_queued,
+        max_queued_of_tenant=context.max_queued_of_tenant,
+    )
     if context.worker:
         context.worker.wake()
     return job_info(job)

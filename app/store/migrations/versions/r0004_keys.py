@@ -1,4 +1,8 @@
-"""Make the tables of keys and of the audit log, and an index to count what a tenant has stored by."""
+"""Make the tables of keys and of the audit log, and count what a tenant has stored and whose turn its jobs have.
+
+What is there already belongs to the tenant that everybody was, which has no limits before there are keys: its documents
+count as nothing.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,7 +20,28 @@ MOMENT = sa.DateTime(timezone=True)
 def upgrade() -> None:
     _make_keys()
     _make_audit()
-    op.create_index("ix_revisions_usage", "revisions", ["tenant", "bytes"])
+    _count_documents()
+    _add_to_jobs()
+
+
+def _count_documents() -> None:
+    for table, column in (("revisions", "document_bytes"), ("model_versions", "card_bytes")):
+        op.add_column(table, sa.Column(column, sa.BigInteger(), nullable=False, server_default="0"))
+    op.create_index("ix_revisions_usage", "revisions", ["tenant", "bytes", "document_bytes"])
+    op.create_index("ix_model_versions_usage", "model_versions", ["name", "bytes", "card_bytes"])
+    answers = "idempotent_answers"
+    op.add_column(answers, sa.Column("revision", sa.Integer()))
+    op.add_column(answers, sa.Column("bytes", sa.BigInteger(), nullable=False, server_default="0"))
+    op.create_index("ix_idempotent_answers_usage", answers, ["tenant", "bytes"])
+    op.drop_index("ix_idempotent_answers_task", answers)
+    op.create_index("ix_idempotent_answers_task", answers, ["tenant", "task_id", "revision"])
+
+
+def _add_to_jobs() -> None:
+    op.add_column("jobs", sa.Column("claimed_at", MOMENT))
+    op.add_column("jobs", sa.Column("is_purged", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.create_index("ix_jobs_turns", "jobs", ["tenant", "claimed_at"])
+    op.create_index("ix_jobs_purge", "jobs", ["is_purged", "finished_at"])
 
 
 def _make_keys() -> None:
