@@ -60,6 +60,11 @@ class Header(NamedTuple):
     """Before the tensors' bytes begin."""
 
 
+def declared_header(data: bytes | bytearray) -> memoryview:
+    """Return the text of a file's header as its first bytes declare it, as far as the file goes; not looked at."""
+    return memoryview(data)[LENGTH_BYTES : LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")]
+
+
 def read_header(data: bytes | bytearray) -> Header:
     """Return the header of a file; ValueError, which says why, where it is none.
 

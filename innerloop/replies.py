@@ -13,6 +13,7 @@ from innerloop.errors import (
     ClientError,
     IdempotencyInFlight,
     InnerloopError,
+    StorageUsedUp,
     TimedOut,
     UnexpectedAnswer,
     Unreachable,
@@ -131,8 +132,10 @@ def _may_repeat(call: Call[T], outcome: Outcome) -> bool:
     if isinstance(outcome, ClientError) or outcome.status in call.also_reads:
         return False
     # An adaptation whose answer was lost may still be running when it is asked for again.
-    in_flight = outcome.status == 409 and isinstance(error_in(outcome), IdempotencyInFlight)
-    return in_flight or outcome.status in (429, 503)
+    if outcome.status == 409:
+        return isinstance(error_in(outcome), IdempotencyInFlight)
+    # Room to store comes by deleting, seldom by waiting.
+    return outcome.status == 503 or (outcome.status == 429 and not isinstance(error_in(outcome), StorageUsedUp))
 
 
 def _unexpected(reply: Reply) -> str:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,7 +88,8 @@ def test_keys_are_made_and_shown_as_pasted(tmp_path: Path) -> None:
     told = bash(service, f"cd {REPOSITORY}; export DATA_DIR={tmp_path / 'data'}\n{script}\necho; echo $KEY", tmp_path)
     assert '"task_id":"my-wave"' in told
     key = told.splitlines()[-1]
-    assert f"{key.split('_')[1]}  acme    use,train" in told
+    assert re.search(rf"^{key.split('_')[1]} +acme +use,train ", told, re.MULTILINE)
+    assert re.search('^innerloop_info{.*version="', told, re.MULTILINE)
     shown = python(service, blocks("keys.md", "python")[0].replace('os.environ["KEY"]', f'"{key}"'), tmp_path)
     assert shown == "['my-wave']\n"
     assert service.stop() == 0
@@ -136,6 +138,27 @@ def test_sentences_are_adapted_on_as_pasted(service: Service, tmp_path: Path) ->
 def test_metrics_are_read_as_pasted(service: Service, tmp_path: Path) -> None:
     told = bash(service, blocks("observing.md", "bash")[0], tmp_path)
     assert "# TYPE innerloop_requests_total counter" in told
+
+
+def test_the_lines_of_a_request_are_found_as_pasted(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "innerloop.log").symlink_to(service.log)
+    found = bash(service, blocks("observing.md", "bash")[1], tmp_path)
+    assert json.loads(found)["path"] == "/limits"
+
+
+def test_a_backup_is_tried_out_as_pasted(service: Service, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    app = f"{sys.executable} -m app"
+    (drill,) = blocks("deploying.md", "bash")
+    drill = drill.replace("python -m app", app).replace("8001", port)
+    here = f"cd {REPOSITORY}; export FILE={tmp_path}/night.zip TMPDIR={tmp_path} COMPILE_SERVING=never"
+    told = bash(service, f"{here}\nDATA_DIR={service.log.parent} {app} backup $FILE\n{drill}", tmp_path)
+    assert told.startswith("wrote ")
+    assert "\nrestored " in told
+    assert '"ready":true' in told
+    assert not [*tmp_path.glob("tmp.*")]  # what mktemp had made
 
 
 def test_ways_to_integrate_work_as_pasted(service: Service, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import orjson
 from pydantic import BaseModel
 
 from app.api.body import json_object, validated
-from app.safetensors_header import Entry, Header, header_bytes, read_header
+from app.api.json_memory import check_memory
+from app.safetensors_header import Entry, Header, declared_header, header_bytes, read_header
 from innerloop.errors import InvalidRequest, InvalidTargets, NotSafetensors, TooManyRows
 from innerloop.wire import AdaptRequest, Limits, PredictRequest
 
@@ -59,7 +60,7 @@ def wants_safetensors(accept: str | None) -> bool:
 def adapt_request(body: bytes | bytearray, limits: Limits) -> AdaptRequest:
     """Return the request of a body; its arrays are views of the body where their type allows it.
 
-    Raises NotSafetensors, NotJson, NotFinite, TooManyRows, InvalidTargets, InvalidRequest or InvalidId.
+    Raises BodyTooLarge, NotSafetensors, NotJson, NotFinite, TooManyRows, InvalidTargets, InvalidRequest or InvalidId.
     """
     return _request(body, AdaptRequest, ADAPT_SLOTS, limits)
 
@@ -84,6 +85,7 @@ def answer_bytes(fields: Mapping[str, Any]) -> bytes:
 
 
 def _request(body: bytes | bytearray, model: type[Body], slots: Mapping[str, Slot], limits: Limits) -> Body:
+    check_memory(declared_header(body), "the header")
     try:
         header = read_header(body)
     except ValueError as error:

@@ -3,15 +3,21 @@
 import json
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import orjson
-from anyio import to_thread
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from app.api.body_room import BodyRoom
 from app.api.compression import encoding_of, too_large, unpacked
+from app.api.context import DEFAULT_TENANT
+from app.api.identity import STATE
+from app.api.json_memory import check_memory
 from app.api.problems import MAX_FIELDS, invalid_request
+from app.api.threads import in_thread
+from app.store import Identity
 from innerloop.errors import InvalidRequest, NotFinite, NotJson, UnsupportedMediaType
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -28,11 +34,12 @@ async def read_bytes(request: Request, max_bytes: int) -> bytes:
     """Return a body whatever its type, unpacked where it is compressed.
 
     Raises BodyTooLarge while reading, whether or not a length was declared, and for what would be too large once
-    unpacked; BadRequest for what cannot be unpacked, and UnsupportedMediaType for a compression that is not taken.
+    unpacked; Overloaded where too many large bodies are under way; BadRequest for what cannot be unpacked, and
+    UnsupportedMediaType for a compression that is not taken.
     """
     encoding = encoding_of(request)
     body = await _read(request, max_bytes)
-    return body if encoding is None else await to_thread.run_sync(unpacked, body, encoding, max_bytes)
+    return body if encoding is None else await in_thread(unpacked, body, encoding, max_bytes)
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:
@@ -40,21 +47,31 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     if declared.isdigit() and int(declared) > max_bytes:
         raise too_large(max_bytes)
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise too_large(max_bytes)
-        chunks.append(chunk)
+    with _body_room(request) as grow:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > max_bytes:
+                raise too_large(max_bytes)
+            grow(size)
+            chunks.append(chunk)
     return b"".join(chunks)
 
 
+def _body_room(request: Request) -> AbstractContextManager[Callable[[int], None]]:
+    """Return what counts the bytes of a body that is coming."""
+    identity: Identity | None = request.scope["state"].get(STATE)
+    tenant = identity.tenant if identity else DEFAULT_TENANT
+    room: BodyRoom = request.app.state.context.body_room
+    return room.reading(tenant, of_several=identity is not None)
+
+
 def parsed(body: bytes, model: type[Body]) -> Body:
-    """Return the body as a wire model; NotJson, NotFinite, InvalidRequest or InvalidId when it is none."""
+    """Return the body as a wire model; InvalidRequest or InvalidId when it is none, and what `json_object` raises."""
     return validated(json_object(body), model)
 
 
 def json_list(text: bytes, what: str = "the body") -> list[Any]:
-    """Return a JSON array; NotJson, NotFinite or InvalidRequest when `what` is none."""
+    """Return a JSON array; BodyTooLarge, NotJson, NotFinite or InvalidRequest when `what` is none."""
     document = _json(text, what)
     if not isinstance(document, list):
         raise InvalidRequest(f"{what} is a JSON {_json_name(document)}; an array is expected")
@@ -72,7 +89,7 @@ def checked_object(document: Any, what: str) -> dict[str, Any]:
 
 
 def json_object(text: bytes | bytearray | str, what: str = "the body") -> dict[str, Any]:
-    """Return a JSON object; NotJson, NotFinite or InvalidRequest when `what` is none."""
+    """Return a JSON object; BodyTooLarge, NotJson, NotFinite or InvalidRequest when `what` is none."""
     return checked_object(_json(text, what), what)
 
 
@@ -85,6 +102,7 @@ def validated(document: dict[str, Any], model: type[Body]) -> Body:
 
 
 def _json(text: bytes | bytearray | str, what: str) -> Any:
+    check_memory(text, what)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -93,25 +111,29 @@ def _json(text: bytes | bytearray | str, what: str) -> Any:
         raise NotJson(f"{what} is not JSON: {error}") from error
 
 
+class _Numbers:
+    """Parses numbers to nothing, and notes whether there was one that no float64 holds."""
+
+    def __init__(self) -> None:
+        self.some_not_finite = False
+
+    def parse(self, text: str) -> None:
+        if math.isinf(float(text)):
+            self.some_not_finite = True
+
+    def parse_constant(self, _text: str) -> None:
+        self.some_not_finite = True
+
+
 def _is_json_but_for_numbers(text: bytes | bytearray | str) -> bool:
     """Tell whether numbers are all that the fast parser refuses: NaN, Infinity, 1e400, integers of any length."""
-    found: list[str] = []
+    numbers = _Numbers()
     try:
         document = text if isinstance(text, str) else text.decode("utf-8")
-        json.loads(document, parse_constant=found.append, parse_float=_noting(found), parse_int=_noting(found))
+        json.loads(document, parse_constant=numbers.parse_constant, parse_float=numbers.parse, parse_int=numbers.parse)
     except (ValueError, RecursionError):
         return False
-    return bool(found)
-
-
-def _noting(found: list[str]) -> Callable[[str], None]:
-    """Return a parser of numbers that notes those which no float64 holds."""
-
-    def parse(text: str) -> None:
-        if math.isinf(float(text)):
-            found.append(text)
-
-    return parse
+    return numbers.some_not_finite
 
 
 def _json_name(document: Any) -> str:

@@ -5,9 +5,8 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 
-from anyio import to_thread
-
 from app.api.context import Context
+from app.api.threads import in_thread
 from app.api.training import ENDED, event_data
 from app.store import JobEvent
 from innerloop.errors import BadRequest
@@ -43,15 +42,15 @@ async def event_stream(
     while True:
         if time.monotonic() - asked >= ASK_AGAIN_SECONDS:
             asked = time.monotonic()
-            if not await to_thread.run_sync(may_stay):
+            if not await in_thread(may_stay):
                 return
         last_look = ended or context.draining
-        events = await to_thread.run_sync(
+        events = await in_thread(
             lambda after: context.store.job_events(tenant, job_id, after=after, limit=EVENTS_AT_ONCE), after
         )
         for event in events:
             after, spoke = event.event_id, time.monotonic()
-            job = await to_thread.run_sync(context.store.job, tenant, job_id) if event.kind == "end" else None
+            job = await in_thread(context.store.job, tenant, job_id) if event.kind == "end" else None
             yield _text(event, superseded=job is not None and job.last_event > after)
         if events:
             ended = False
@@ -59,7 +58,7 @@ async def event_stream(
         if last_look:
             return
         # What a job ended with was stored together with its end: one more look, and nothing is missed.
-        ended = (await to_thread.run_sync(context.store.job, tenant, job_id)).status in ENDED
+        ended = (await in_thread(context.store.job, tenant, job_id)).status in ENDED
         if ended:
             continue
         if time.monotonic() - spoke > KEEP_ALIVE_SECONDS:

@@ -10,6 +10,7 @@ from fastapi import Request
 from app.api.binary import MEDIA_TYPE, adapt_request, answer_bytes, is_safetensors, predict_request, wants_safetensors
 from app.api.body import JSON, parsed
 from app.api.stages import LARGE_BODY_BYTES
+from app.safetensors_header import declared_header
 from innerloop.wire import AdaptRequest, Limits, PredictRequest
 
 LARGE_TENSOR_BYTES = 4 * 1024 * 1024
@@ -36,8 +37,9 @@ def predict_reader(request: Request, body: bytes, limits: Limits) -> Callable[[]
 
 def takes_long(request: Request, body: bytes) -> bool:
     """Tell whether reading a body would hold up others: tensors are looked at where they lie, JSON is read through."""
-    most = LARGE_TENSOR_BYTES if is_safetensors(request.headers.get("Content-Type")) else LARGE_BODY_BYTES
-    return len(body) > most
+    if is_safetensors(request.headers.get("Content-Type")):
+        return len(body) > LARGE_TENSOR_BYTES or len(declared_header(body)) > LARGE_BODY_BYTES
+    return len(body) > LARGE_BODY_BYTES
 
 
 def written(request: Request, fields: Mapping[str, Any]) -> tuple[bytes, str]:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.context import Context
 from app.api.identity import allowed, identity_of
 from app.api.problems import problem
+from app.api.query_params import refuse_unknown
 from app.store import Scope as KeyScope
 from innerloop.errors import InnerloopError
 
@@ -42,6 +43,8 @@ class HotRoutes:
         request = _HotRequest(scope, receive)
         try:
             tenant = allowed(await identity_of(request, self._context), route.scope)
+            if scope["query_string"]:
+                refuse_unknown(request, ())
             response = await route.endpoint(request, self._context, tenant)
         except InnerloopError as error:
             response = problem(request, error)

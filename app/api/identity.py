@@ -37,6 +37,7 @@ async def identity_of(request: Request, context: InContext) -> Identity:
     identity = await _identified(request, context)
     state = request.scope.setdefault("state", {})
     state[STATE] = identity
+    context.threads.enter(identity.tenant)
     try:
         state[SLOT] = context.rates.enter(identity.tenant)
     finally:

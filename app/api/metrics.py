@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from app.api.context import Context
 from app.api.metric_families import counter, gauge, histogram
+from app.api.problems import STATUS_OF
 from app.engine.device_memory import device_memory
 from app.engine.histogram import SECONDS, SIZES, Histogram
 from app.store import JobStatus
@@ -51,25 +52,48 @@ class _Service(Collector):
 
 def _of_service(context: Context) -> Iterator[Metric]:
     labels = {"version": __version__, "device": str(context.engine.device)}
-    yield gauge("info", "Always 1; version and device are labels.", {(): 1}, constant=labels)
+    yield gauge(
+        "info",
+        "Always 1; the labels name the version of the service and the device that it computes on.",
+        {(): 1},
+        constant=labels,
+    )
     yield gauge(
         "draining",
-        "1 after SIGTERM: requests under way are answered, then the process ends.",
+        "1 after SIGTERM, 0 before: requests under way are answered, then the process ends.",
         {(): int(context.draining)},
     )
     worker = context.worker
     yield gauge(
         "job_worker_alive",
-        "1 where this process works on meta-training jobs.",
+        "1 where a worker of meta-training jobs is alive in this process, else 0.",
         {(): int(worker is not None and worker.alive)},
     )
 
 
 def _of_requests(context: Context) -> Iterator[Metric]:
     counts = context.requests
-    yield gauge("requests_under_way", "Requests that are not answered yet.", {(): counts.num_under_way})
-    yield counter("requests", "Requests that ended, by route template.", "method route status", counts.ended())
-    yield histogram("request_seconds", "Duration of requests, bodies included.", "method route", counts.durations())
+    yield gauge(
+        "requests_under_way", "HTTP requests that have begun and are not answered yet.", {(): counts.num_under_way}
+    )
+    yield counter(
+        "requests",
+        "HTTP requests that ended, by method, template of the route and status.",
+        "method route status",
+        counts.ended(),
+    )
+    yield histogram(
+        "request_seconds",
+        "Duration of HTTP requests, from the head of the request to the end of the answer.",
+        "method route",
+        counts.durations(),
+    )
+    yield counter(
+        "problems",
+        "Problem documents that were answered, alone or for a call of a batch, by error code.",
+        "code",
+        {(kind.code,): 0 for kind in STATUS_OF} | {(code,): number for code, number in counts.problems().items()},
+    )
 
 
 def _of_stages(context: Context) -> Iterator[Metric]:
@@ -82,30 +106,37 @@ def _of_stages(context: Context) -> Iterator[Metric]:
     done = {stage: counters for stage, (_, counters) in stages.items()}
     yield gauge(
         "queue_depth",
-        "Calls that wait for a stage or are in it.",
+        "Calls that wait for a stage of the service or are in it.",
         {stage: depth for stage, (depth, _) in stages.items()},
         "stage",
     )
-    yield gauge("queue_limit", "Most of them; beyond, 503.", {(): context.limits.max_queue_depth})
+    yield gauge(
+        "queue_limit",
+        "Calls that may wait for a stage or be in it at most (MAX_QUEUE_DEPTH); one more is refused with 503.",
+        {(): context.limits.max_queue_depth},
+    )
     yield histogram(
         "queue_wait_seconds",
-        "Time in line for a stage.",
+        "Time that calls were in line for a stage, before it took them.",
         "stage",
         {key: Histogram(SECONDS).include(one.waits, one.wait_seconds) for key, one in done.items()},
     )
     late, gone = ({(*key, why): getattr(one, why) for key, one in done.items()} for why in ("late", "gone"))
     yield counter(
-        "queue_left", "Calls that left a line, late (504) or gone (hung up).", "stage reason", {**late, **gone}
+        "queue_left",
+        "Calls that left the line for a stage before their work began: late (504) or gone (the caller hung up).",
+        "stage reason",
+        {**late, **gone},
     )
     yield histogram(
         "batch_size",
-        "Calls that went through a stage at once.",
+        "Calls that went through a stage together, in one batch.",
         "stage",
         {key: Histogram(SIZES).include(one.sizes, one.items) for key, one in done.items()},
     )
     yield histogram(
         "batch_seconds",
-        "Time of a batch in a stage; on `device`, of computing.",
+        "Time that a batch was in a stage; in the stage `device`, time of computing.",
         "stage",
         {key: Histogram(SECONDS).include(one.durations, one.seconds) for key, one in done.items()},
     )
@@ -113,20 +144,54 @@ def _of_stages(context: Context) -> Iterator[Metric]:
 
 def _of_load(context: Context) -> Iterator[Metric]:
     load = context.load
-    yield gauge("backlog_seconds", "Work that was let in and not done, by estimate.", {(): load.backlog_seconds})
-    yield counter("load_refused", "Calls refused for want of room, 503 and 429.", "", {(): load.num_refused})
+    yield gauge(
+        "backlog_seconds",
+        "Estimated seconds of the device's work that was let in and is not done.",
+        {(): load.backlog_seconds},
+    )
+    yield gauge(
+        "backlog_limit_seconds",
+        "Estimated seconds of the device's work that may wait in a burst (MAX_WAIT_SECONDS); beyond, 503 or 429.",
+        {(): context.limits.max_wait_seconds},
+    )
+    yield counter(
+        "load_refused",
+        "Requests that were refused because too much work waits for the device: 503 overloaded, 429 share-used-up.",
+        "",
+        {(): load.num_refused},
+    )
 
 
 def _of_caches(context: Context) -> Iterator[Metric]:
     uses = {(name,): use for name, use in context.engine.cache_use.items()}
-    yield gauge("cache_bytes", "Bytes held.", {key: use.bytes for key, use in uses.items()}, "cache")
-    yield gauge("cache_limit_bytes", "Most bytes held.", {key: use.max_bytes for key, use in uses.items()}, "cache")
-    yield gauge("cache_entries", "Values held.", {key: use.entries for key, use in uses.items()}, "cache")
-    yield counter("cache_hits", "Look-ups that found it.", "cache", {key: use.hits for key, use in uses.items()})
-    yield counter("cache_misses", "Look-ups that did not.", "cache", {key: use.misses for key, use in uses.items()})
+    yield gauge("cache_bytes", "Bytes that a cache holds now.", {key: use.bytes for key, use in uses.items()}, "cache")
+    yield gauge(
+        "cache_limit_bytes",
+        "Bytes that a cache may hold at most.",
+        {key: use.max_bytes for key, use in uses.items()},
+        "cache",
+    )
+    yield gauge(
+        "cache_entries",
+        "Tasks, models or sentences that a cache holds.",
+        {key: use.entries for key, use in uses.items()},
+        "cache",
+    )
+    yield counter(
+        "cache_hits",
+        "Look-ups in a cache that found what they looked for.",
+        "cache",
+        {key: use.hits for key, use in uses.items()},
+    )
+    yield counter(
+        "cache_misses",
+        "Look-ups in a cache that did not find what they looked for, and loaded or made it.",
+        "cache",
+        {key: use.misses for key, use in uses.items()},
+    )
     yield counter(
         "cache_evictions",
-        "Values dropped for want of room.",
+        "Tasks, models or sentences that a cache dropped for want of room.",
         "cache",
         {key: use.evictions for key, use in uses.items()},
     )
@@ -136,7 +201,7 @@ def _of_programs(context: Context) -> Iterator[Metric]:
     counters = context.engine.compile_counters
     yield counter(
         "programs",
-        "Compiled programs, by what became of them.",
+        "Compiled programs: compiled here, loaded from the folder, or refused and served eagerly.",
         "outcome",
         {
             ("compiled",): counters.compiled,
@@ -144,20 +209,27 @@ def _of_programs(context: Context) -> Iterator[Metric]:
             ("refused",): counters.refused,
         },
     )
-    yield counter("program_runs", "Batches that compiled programs ran.", "", {(): counters.runs})
+    yield counter(
+        "program_runs", "Batches of calls that compiled programs ran; all others ran eagerly.", "", {(): counters.runs}
+    )
 
 
 def _of_store(context: Context) -> Iterator[Metric]:
-    yield counter("store_commits", "Transactions of this process that wrote.", "", {(): context.store.num_commits})
+    yield counter(
+        "store_commits",
+        "Transactions of the database that this process wrote.",
+        "",
+        {(): context.store.num_commits},
+    )
     counts: dict[JobStatus, int] = {}
     try:
         counts.update(context.store.job_counts())
     except InnerloopError as error:  # the rest is worth telling all the more
         log.warning("jobs could not be counted", reason=error.detail)
-    yield gauge("store_up", "1 where the store answered this scrape.", {(): int(bool(counts))})
+    yield gauge("store_up", "1 where the database answered this scrape, 0 where it did not.", {(): int(bool(counts))})
     yield gauge(
         "jobs",
-        "Meta-training jobs of all tenants in the store.",
+        "Meta-training jobs of all tenants that the database holds, by status.",
         {(status,): number for status, number in counts.items()},
         "status",
     )
@@ -167,7 +239,7 @@ def _of_device(context: Context) -> Iterator[Metric]:
     memory = device_memory(context.engine.device)
     yield gauge(
         "device_memory_bytes",
-        "Memory of the device: total, reserved by the process, allocated.",
+        "Memory of the device: total, reserved by this process, and on a GPU allocated by its tensors.",
         {(kind,): number for kind, number in memory.items()},
         "kind",
     )

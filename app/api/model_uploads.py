@@ -8,18 +8,25 @@ from app.learners.losses import LOSSES
 from app.learners.model import Model
 from app.networks.network import leaf_kinds
 from app.networks.registry import build_network
+from app.safetensors_header import declared_header
 from app.trees import all_finite, from_bytes
-from innerloop.errors import InvalidWeights, NotSafetensors
+from innerloop.errors import BodyTooLarge, InvalidWeights, NotSafetensors
 from innerloop.wire import Limits
 
 SIDES = {"vector": 1, "image": 3, "text": 1}
+MAX_HEADER_BYTES = 4 * 1024 * 1024
+"""Of the names, shapes and card of a model: tens of thousands of leaves. A network of a hundred layers has 30 KB."""
 
 
 def uploaded_model(data: bytes, name: str, limits: Limits) -> ModelFiles:
     """Return a model that can be served under `name`.
 
-    Raises NotSafetensors, and InvalidWeights for a card that is none or does not go with the weights.
+    Raises BodyTooLarge for a header that is, before it is parsed, NotSafetensors, and InvalidWeights for a card that is
+    none or does not go with the weights.
     """
+    header_bytes = len(declared_header(data))
+    if header_bytes > MAX_HEADER_BYTES:
+        raise BodyTooLarge(f"the header with the card has {header_bytes} bytes; at most {MAX_HEADER_BYTES} are taken")
     try:
         from_bytes(data)
     except ValueError as error:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.api.binary import MEDIA_TYPE
+from app.api.deadline import MILLISECONDS, TIMEOUT_HEADER
 from app.api.identity import identity_of
 from app.api.inference_protocol.requests import InferBody
 from innerloop.wire import (
@@ -70,9 +71,7 @@ def header(name: str, description: str, pattern: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
-TIMEOUT = header(
-    "X-Request-Timeout-Ms", "How long the caller waits; the work is not done later", r"^[0-9]{1,9}(\.[0-9]{1,9})?$"
-)
+TIMEOUT = header(TIMEOUT_HEADER, "How long the caller waits; the work is not done later", MILLISECONDS)
 IDEMPOTENCY_KEY = header("Idempotency-Key", "The same key and body give the same answer", "^[!-~]([ -~]{0,253}[!-~])?$")
 
 

@@ -10,6 +10,8 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
+from app.api.request_counts import RequestCounts
+from app.bearer_keys import masked
 from app.telemetry import request_id_of
 from innerloop import errors
 from innerloop.errors import FieldError, InnerloopError
@@ -88,6 +90,7 @@ STATUS_OF: Mapping[type[InnerloopError], int] = {
     errors.ShareUsedUp: 429,
     errors.StorageUsedUp: 429,
     errors.TooManyAtOnce: 429,
+    errors.TooManyJobs: 429,
     errors.Overloaded: 503,
     errors.DeviceGone: 503,
     errors.DeviceOutOfMemory: 503,
@@ -101,7 +104,7 @@ STATUS_OF: Mapping[type[InnerloopError], int] = {
 
 def problem(request: Request, error: InnerloopError) -> JSONResponse:
     """Return the answer that tells of an error."""
-    document = problem_document(error, request_id_of(request.scope))
+    document = counted_document(request, error)
     headers = {}
     if document["status"] in (429, 503) or error.retry_after_seconds is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds or DEFAULT_RETRY_AFTER_SECONDS))
@@ -110,9 +113,16 @@ def problem(request: Request, error: InnerloopError) -> JSONResponse:
     return JSONResponse(document, document["status"], headers, media_type=PROBLEM)
 
 
+def counted_document(request: Request, error: InnerloopError) -> dict[str, Any]:
+    """Return the body of an answer that tells of an error, or its place in the answer to a batch, and count it."""
+    counts: RequestCounts = request.app.state.context.requests
+    counts.note_problem(error.code)
+    return problem_document(error, request_id_of(request.scope))
+
+
 def problem_document(error: InnerloopError, request_id: str) -> dict[str, Any]:
-    """Return the body of such an answer."""
-    detail = _shortened(error.detail, MAX_DETAIL_CHARS)
+    """Return an error as RFC 9457 describes it, with members of our own."""
+    detail = masked(_shortened(error.detail, MAX_DETAIL_CHARS))  # it may name what a caller took a key for
     return {
         "type": f"/problems/{error.code}",
         "title": error.title,
@@ -120,6 +130,7 @@ def problem_document(error: InnerloopError, request_id: str) -> dict[str, Any]:
         "code": error.code,
         "detail": detail,
         "error": detail,
+        "remedy": error.remedy,
         "request_id": request_id,
         "errors": error.errors,
     }

@@ -21,6 +21,7 @@ def _reasons(context: Context) -> list[str]:
     reasons = ["the service is draining"] if context.draining else []
     if context.engine.failure:
         return [*reasons, context.engine.failure]
+    reasons += [f"the thread of {stage.name} has ended" for stage in context.stages if not stage.is_alive]
     try:
         context.store.check_writable()
         version = context.store.model_version(context.settings.default_model)
@@ -29,6 +30,4 @@ def _reasons(context: Context) -> list[str]:
         reasons.append(error.detail)
     if context.worker and not context.worker.alive and not context.draining:
         reasons.append("the worker of meta-training jobs has ended")
-    if context.queue_depth >= context.limits.max_queue_depth:
-        reasons.append("as many requests wait as may")
     return reasons

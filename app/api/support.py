@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import orjson
 import torch
-from anyio import to_thread
 from torch import Tensor
 
 from app.api.adapting import ESTIMATE, adapt_prepared
@@ -17,6 +16,7 @@ from app.api.model_names import public_name
 from app.api.numbers import Array
 from app.api.outcome import Caller, Outcome
 from app.api.preparing import Prepared
+from app.api.threads import in_thread
 from app.engine.executor import AdaptWork
 from app.safetensors_header import header_bytes
 from app.store import Revision
@@ -74,9 +74,9 @@ async def remove_row(context: Context, caller: Caller, removal: Removal) -> Outc
     Settings, model version and authority are those of the latest revision; where it diverges now, its best step stays.
     Raises TaskNotFound, RowNotFound, RevisionConflict, LastRow, SupportNotStored, and Diverged.
     """
-    with context.turns.caller() as turn:
+    with context.load.work(caller.tenant, "row"), context.turns.caller() as turn:
         await turn.wait((caller.tenant, removal.task_id), caller.deadline)
-        prepared = await to_thread.run_sync(_prepared, context, caller, removal)
+        prepared = await in_thread(_prepared, context, caller, removal)
         outcome = await adapt_prepared(context, caller, turn, prepared)
         kept = outcome.answer["revision"]
         of_task = [key for key in context.engine.cached_tasks() if key[:2] == (caller.tenant, removal.task_id)]

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from anyio import to_thread
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.types import Message
 
 from app.api.compression import encoding_of, too_large
+from app.api.threads import in_thread
 from innerloop.errors import InvalidRequest, UnsupportedMediaType
 
 MAX_SPEC_BYTES = 1024 * 1024
@@ -64,11 +64,11 @@ async def _on_disk(file: UploadFile) -> AsyncIterator[Path]:
     """Hold a path of an upload: where the system can, of a file without a name, which not even a kill leaves behind."""
     if OPEN_FILES:
         path = OPEN_FILES / str(file.file.fileno())  # on disk from here on
-        await to_thread.run_sync(file.file.flush)
+        await in_thread(file.file.flush)
         yield path
         return
     with tempfile.NamedTemporaryFile() as copy:
-        await to_thread.run_sync(shutil.copyfileobj, file.file, copy)
+        await in_thread(shutil.copyfileobj, file.file, copy)
         copy.flush()
         yield Path(copy.name)
 

@@ -29,8 +29,8 @@ InnerloopError
 │   ├── UnsupportedMediaType
 │   ├── Unavailable              try again after `retry_after_seconds`
 │   │       DeviceGone, DeviceOutOfMemory, Draining, NotReady, Overloaded, StoreUnavailable
-│   ├── UsedUp                   of the caller's tenant; try again after `retry_after_seconds`
-│   │       RateLimited, ShareUsedUp, StorageUsedUp, TooManyAtOnce
+│   ├── UsedUp                   of the caller's tenant; try again after `retry_after_seconds`, or once room was made
+│   │       RateLimited, ShareUsedUp, StorageUsedUp, TooManyAtOnce, TooManyJobs
 │   ├── DeadlineExceeded
 │   ├── StoreFull
 │   ├── JobCrashed
@@ -119,6 +119,7 @@ from innerloop.errors.service import (
     StoreFull,
     StoreUnavailable,
     TooManyAtOnce,
+    TooManyJobs,
     Unavailable,
     UsedUp,
 )
@@ -224,6 +225,7 @@ __all__ = [
     "TooLarge",
     "TooManyAtOnce",
     "TooManyClasses",
+    "TooManyJobs",
     "TooManyRequestsInBatch",
     "TooManyRows",
     "TrainingDiverged",

@@ -16,8 +16,8 @@ class Draining(Unavailable):
 
 class NotReady(Unavailable):
     code = "not-ready"
-    title = "The service is still starting"
-    remedy = "Send the request again after Retry-After; GET /readyz says what it waits for."
+    title = "The service is not ready"
+    remedy = "Send the request again after Retry-After; the reasons say what the operator has to look at if it stays."
 
 
 class Overloaded(Unavailable):
@@ -69,7 +69,16 @@ class ShareUsedUp(UsedUp):
 class StorageUsedUp(UsedUp):
     code = "storage-used-up"
     title = "You have stored as much as you may"
-    remedy = "Delete tasks or data sets that are no longer needed; GET /limits says how much you may store."
+    remedy = (
+        "Delete tasks, data sets or model versions that are no longer needed and send the request again; "
+        "GET /limits says how much you may store."
+    )
+
+
+class TooManyJobs(UsedUp):
+    code = "too-many-jobs"
+    title = "As many of your jobs wait as may"
+    remedy = "Wait until one of your jobs begins, or cancel one; GET /limits says how many may wait."
 
 
 class DeadlineExceeded(ServiceError):

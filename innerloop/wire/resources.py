@@ -130,8 +130,8 @@ class SupportAnswer(Answer):
 class AuditInfo(Answer):
     """Say what was done to a task, when, with which key, and in which request.
 
-    `action` is one of adapt, append, remove-row, delete, expire, download-support and download-weights, or a later
-    release's. `key_id` is None while no key is configured, and of what expired.
+    `action` is one of adapt, append, remove-row, set-ttl, delete, expire, download-support and download-weights, or a
+    later release's. `key_id` is None while no key is configured, and of what expired.
     """
 
     at: Moment

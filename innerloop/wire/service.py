@@ -27,11 +27,12 @@ class Limits(Answer):
     max_wait_seconds: float = 1.0
     rush_wait_seconds: float = 0.1
     tenant_requests_per_second: float = 0.0
-    """Of the caller's tenant, as the four after it; 0 is any number, as all are while the service has no keys."""
+    """Of the caller's tenant, as the five after it; 0 is any number, as all are while the service has no keys."""
     tenant_burst_requests: int = 0
     tenant_requests_at_once: int = 0
     tenant_tasks: int = 0
     tenant_bytes: int = 0
+    tenant_jobs_queued: int = 0
     max_batch_requests: int = 256
     max_idempotency_key_chars: int = 255
     max_iterations: int = 1_000_000
@@ -67,7 +68,7 @@ class ProblemField(Answer):
 
 
 class Problem(Answer):
-    """Describe an error as RFC 9457 does; `error` repeats `detail`."""
+    """Describe an error as RFC 9457 does; `error` repeats `detail`, `remedy` is what to do about any of this code."""
 
     type: str
     title: str
@@ -75,6 +76,7 @@ class Problem(Answer):
     code: str
     detail: str
     error: str
+    remedy: str = ""  # not there in what an earlier release answered
     request_id: str
     errors: list[ProblemField]
 

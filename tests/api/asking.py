@@ -83,6 +83,7 @@ def problem_of(response: httpx.Response, status: int, code: str) -> Problem:
     assert problem.type == f"/problems/{code}"
     assert problem.title == ERROR_BY_CODE[code].title
     assert problem.error == problem.detail != ""
+    assert problem.remedy == ERROR_BY_CODE[code].remedy
     assert not INSIDES.search(problem.detail), problem.detail
     assert problem.request_id == response.headers["X-Request-ID"]
     assert ("Retry-After" in response.headers) == (status in (429, 503)) or code == "idempotency-in-flight"

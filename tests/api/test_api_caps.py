@@ -54,6 +54,7 @@ IN_OTHER_TESTS = {
     "tenant_requests_at_once",
     "tenant_tasks",
     "tenant_bytes",
+    "tenant_jobs_queued",
 }
 Ask = Callable[[httpx.Client], httpx.Response]
 

@@ -39,7 +39,9 @@ def test_made_request_ids_differ(http: httpx.Client) -> None:
 
 
 @pytest.mark.usefixtures("nothing_changes")
-@pytest.mark.parametrize("text", ["0", "-1", "soon", "", "nan", "inf", "-inf", "1e999", "0x10", "1,5", "10 s", "1_000"])
+@pytest.mark.parametrize(
+    "text", ["0", "0.0", "100000000", "-1", "soon", "", "nan", "inf", "-inf", "1e999", "0x10", "1,5", "10 s", "1_000"]
+)
 @pytest.mark.parametrize("path", ["/adapt", "/predict"])
 def test_a_time_limit_that_is_no_number_is_refused(http: httpx.Client, path: str, text: str) -> None:
     body = {**BODY, **({"inputs": [[0.0]]} if path == "/predict" else {})}
@@ -49,6 +51,17 @@ def test_a_time_limit_that_is_no_number_is_refused(http: httpx.Client, path: str
 
 def test_a_time_limit_that_suffices_changes_nothing(http: httpx.Client) -> None:
     adapt(http, headers={"X-Request-Timeout-Ms": "60000"})
+
+
+@pytest.mark.parametrize("text", ["1000.5", "60000.000000001", "99999999"])
+def test_a_time_limit_is_a_number_of_milliseconds(http: httpx.Client, text: str) -> None:
+    adapt(http, headers={"X-Request-Timeout-Ms": text})
+
+
+def test_a_time_limit_may_be_less_than_a_millisecond(http: httpx.Client) -> None:
+    problem_of(
+        http.post("/adapt", json=BODY, headers={"X-Request-Timeout-Ms": "0.000000001"}), 504, "deadline-exceeded"
+    )
 
 
 def test_work_that_waits_past_its_time_is_never_done(http: httpx.Client, task_id: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.api.asking import problem_of, sine
 from tests.api.service import Service, start_service
 from tests.api.tenants import bearer, make_key
+from tests.api.test_api_batched import served
 
 HEAVY: dict[str, Any] = {"model": "sinusoid", "support": sine(60), "steps": 60}
 NUM_FLOODING = 90
@@ -94,3 +95,36 @@ async def test_a_flood_is_refused_its_own_calls_and_not_those_of_others(tmp_path
     assert [answer.status_code for answer in answers] == [201] * 6
     assert set(flooded) <= {201, 429, 503}
     assert flooded[429]  # while the other one had something in there, it was its share that was used up
+
+
+async def test_batches_leave_room_in_the_lines_for_others(tmp_path: Path) -> None:
+    async with served(tmp_path, max_queue_depth=100) as (http, context):
+        await http.post("/adapt", json={"task_id": "t", "support": sine(5), "estimate": False})
+        one = {"task_id": "t", "inputs": [[0.5]]}
+        batches = [asyncio.create_task(http.post("/predict/batch", json=[one] * 256)) for _ in range(12)]
+        depths, others = [0], []
+        while not all(batch.done() for batch in batches):
+            depths.append(context.queue_depth)
+            others.append((await http.post("/predict", json=one)).status_code)
+            others.append((await http.get("/readyz")).status_code)
+        answers = [answer for batch in batches for answer in batch.result().json()]
+        assert len(answers) == 12 * 256
+        assert not [answer for answer in answers if "outputs" not in answer]
+        assert set(others) == {200}
+        assert 1 < max(depths) <= 27  # a quarter, and the one that asks besides
+
+
+async def test_rows_that_are_taken_out_are_work_like_any_other(tmp_path: Path) -> None:
+    async with served(tmp_path, max_wait_seconds=0.02, rush_wait_seconds=0.01) as (http, context):
+        for i in range(60):
+            await http.post("/adapt", json={"task_id": f"t{i}", "support": sine(20), "estimate": False})
+        for _ in range(3):
+            assert (await http.delete("/tasks/t0/support/0")).status_code == 200
+        answers = await asyncio.gather(*(http.delete(f"/tasks/t{i}/support/0") for i in range(60)))
+        statuses = Counter(answer.status_code for answer in answers)
+        assert set(statuses) == {200, 503}
+        assert statuses[200] >= 32
+        for i, answer in enumerate(answers):
+            left = (await http.get(f"/tasks/t{i}")).json()["support_size"]
+            assert left == (17 if i == 0 else 20) - (answer.status_code == 200)
+        assert context.load.backlog_seconds == 0

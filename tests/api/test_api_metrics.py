@@ -7,10 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml  # type: ignore[import-untyped]  # it has no types
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.api.context import DEFAULT_TENANT, now
+from app.api.problems import STATUS_OF
 from app.settings import REPOSITORY
 from app.store import NewJob
 from innerloop.errors import StoreUnavailable
@@ -22,8 +24,8 @@ DOCUMENTED = re.compile(r"^\| `(innerloop_[a-z_]+)` \| (counter|gauge|histogram)
 GROWING = re.compile(r"python_gc|process_")
 
 
-async def scraped(http: httpx.AsyncClient) -> dict[str, Metric]:
-    answer = await http.get("/metrics")
+async def scraped(http: httpx.AsyncClient, headers: dict[str, str] | None = None) -> dict[str, Metric]:
+    answer = await http.get("/metrics", headers=headers)
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
     return {family.name: family for family in text_string_to_metric_families(answer.text)}
@@ -59,6 +61,28 @@ async def test_what_the_page_names_is_there_and_nothing_else(tmp_path: Path) -> 
         for labels in {frozenset(sample.labels.keys() - {"le"}) for sample in family.samples}
     }
     assert found == {(name, kind, frozenset(labels)) for name, kind, labels in documented()}
+
+
+async def test_alarms_ask_for_metrics_labels_and_codes_that_are_there(tmp_path: Path) -> None:
+    async with served(tmp_path) as (http, _):
+        assert (await adapted(http, sine(5), task_id="one")).status_code == 201
+        metrics = await scraped(http)
+    there = {sample.name: sample.labels.keys() for family in metrics.values() for sample in family.samples}
+    pages = {
+        name: (REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("observing.md", "deploying.md")
+    }
+    (rules,) = re.findall(r"^```yaml\n(groups:.*?)^```", pages["deploying.md"], re.MULTILINE | re.DOTALL)
+    (group,) = yaml.safe_load(rules)["groups"]
+    asked = [rule["expr"] for rule in group["rules"]]
+    assert len({rule["alert"] for rule in group["rules"]}) == len(asked) > 5
+    asked += re.findall(r"^```promql\n(.*?)^```", pages["observing.md"], re.MULTILINE | re.DOTALL)
+    for name, labels in re.findall(r"\b((?:innerloop|process)_\w+)(?:\{(.*?)\})?", "\n".join(asked)):
+        assert name in there, name
+        assert set(re.findall(r"(\w+)=", labels)) <= {*there[name], "job"}, (name, labels)
+    codes = {kind.code for kind in STATUS_OF}
+    for patterns in re.findall(r'code=~"(.*?)"', "\n".join(asked)):
+        for pattern in patterns.split("|"):
+            assert any(re.fullmatch(pattern, code) for code in codes), pattern
 
 
 async def test_an_adaptation_and_a_prediction_are_counted_in_every_part(tmp_path: Path) -> None:
@@ -126,7 +150,9 @@ async def test_series_are_as_many_after_many_tasks_and_wrong_paths_as_after_one(
         after = await scraped(http)
         assert value(after, "innerloop_cache_evictions_total", cache="tasks") > 0
     assert series(after) == before
-    assert not any("task" in text for _, labels in before for name, text in labels if name not in ("route", "cache"))
+    assert not any(
+        "task" in text for _, labels in before for name, text in labels if name not in ("route", "cache", "code")
+    )
 
 
 async def test_it_answers_while_the_device_is_busy_and_tells_who_waits(tmp_path: Path) -> None:
@@ -163,6 +189,73 @@ async def test_without_the_store_the_rest_is_told(tmp_path: Path, monkeypatch: p
         assert value(metrics, "innerloop_store_up") == 0
         assert metrics["innerloop_jobs"].samples == []
         assert value(metrics, "innerloop_queue_limit") == 1_000
+        assert value(metrics, "innerloop_backlog_limit_seconds") == 1.0
+
+
+async def test_without_the_store_a_key_cannot_be_looked_up_and_there_are_no_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = make_key(tmp_path, "default", "admin")
+    async with served(tmp_path) as (http, context):
+        assert (await http.get("/metrics", headers=bearer(key))).status_code == 200
+
+        def away(hashes: object) -> None:
+            raise StoreUnavailable("the database does not answer")
+
+        monkeypatch.setattr(context.store, "identities", away)
+        problem_of(await http.get("/metrics", headers=bearer(key)), 503, "store-unavailable")
+
+
+async def test_every_problem_that_is_answered_is_counted_by_its_code(tmp_path: Path) -> None:
+    one, two = (make_key(tmp_path, tenant) for tenant in ("default", "team"))
+    async with served(tmp_path, tenant_burst_requests=10, tenant_requests_per_second=0.001, tenant_tasks=1) as (
+        http,
+        _,
+    ):
+        before = await scraped(http, headers=bearer(one))
+        counted = {sample.labels["code"] for sample in before["innerloop_problems"].samples}
+        assert counted == {kind.code for kind in STATUS_OF}  # from the start, so that the first one is an increase
+        assert not any(sample.value for sample in before["innerloop_problems"].samples)
+        bodies = [{"task_id": name, "support": sine(3)} for name in ("a", "b", "c")]
+        batch = await http.post("/adapt/batch", json=bodies, headers=bearer(two))
+        assert [answer.get("code", "stored") for answer in batch.json()].count("storage-used-up") == 2
+        statuses = [
+            (await http.post("/predict", json={"task_id": "none", "inputs": QUERY}, headers=bearer(two))).status_code
+            for _ in range(12)
+        ]
+        assert (statuses.count(404), statuses.count(429)) == (9, 3)
+        assert (await http.get("/nowhere")).status_code == 404
+        assert (await http.get("/tasks")).status_code == 401
+        after = await scraped(http, headers=bearer(one))
+    told = {sample.labels["code"]: sample.value for sample in after["innerloop_problems"].samples if sample.value}
+    assert told == {
+        "storage-used-up": 2, "task-not-found": 9, "rate-limited": 3, "route-not-found": 1, "unauthorized": 1
+    }  # fmt: skip
+    assert value(after, "innerloop_load_refused_total") == 0  # none of them for work that waits
+    assert series(after) >= series(before)
+
+
+async def test_a_problem_nobody_foresaw_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(tmp_path) as (http, context):
+
+        def failing(*arguments: object, **options: object) -> None:
+            raise RuntimeError
+
+        for name in ("tasks", "latest_revisions"):
+            monkeypatch.setattr(context.store, name, failing)
+        assert (await http.get("/tasks")).status_code == 500
+        assert (await adapted(http, sine(3), task_id="one")).status_code == 500
+        metrics = await scraped(http)
+    assert value(metrics, "innerloop_problems_total", code="internal-error") == 2
+
+
+async def test_each_help_text_stands_alone(tmp_path: Path) -> None:
+    async with served(tmp_path) as (http, _):
+        told = {name: family.documentation for name, family in (await scraped(http)).items() if not GROWING.match(name)}
+    assert len(set(told.values())) == len(told)
+    for name, text in told.items():
+        assert text.endswith("."), name
+        assert len(text.split()) >= 6, (name, text)
 
 
 async def test_where_keys_are_configured_it_needs_one_of_who_runs_the_service(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import httpx
+import pytest
 
 from app.main import create_app, make_context
 from app.settings import REPOSITORY, Settings
@@ -62,6 +64,20 @@ async def test_a_worker_of_jobs_that_died_makes_it_not_ready(tmp_path: Path) -> 
         assert await reasons(http) == ["the worker of meta-training jobs has ended"]
         context.draining = True  # then it is meant to have ended
         assert await reasons(http) == ["the service is draining"]
+
+
+@pytest.mark.parametrize("stage", ["identifying", "reading", "writing"])
+async def test_without_one_of_its_threads_it_is_not_ready(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(tmp_path) as (http, context):
+        assert await reasons(http) == []
+        worker = getattr(context, stage)._batcher.worker
+        with monkeypatch.context() as patched:
+            patched.setattr(worker, "_thread", threading.Thread())  # one that does not run
+            (reason,) = await reasons(http)
+        assert "thread" in reason
+        assert await reasons(http) == []
 
 
 async def test_those_who_ask_together_share_a_look_that_begins_after_they_asked(tmp_path: Path) -> None:

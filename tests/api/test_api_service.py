@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 
 from innerloop.errors import ERROR_BY_CODE, ServiceError
-from innerloop.wire import Health, Limits, ProblemInfo, Readiness
+from innerloop.wire import Health, Limits, Page, ProblemInfo, Readiness
 from tests.api.asking import problem_of
 from tests.api.service import Service
 
@@ -31,7 +31,7 @@ BODIES = {
 }  # fmt: skip
 PATHS = {
     "/adapt", "/predict", "/models", "/models/{name}", "/models/{name}/promote", "/tasks", "/tasks/{task_id}",
-    "/tasks/{task_id}/revisions", "/limits", "/healthz", "/readyz", "/problems/{code}",
+    "/tasks/{task_id}/revisions", "/limits", "/healthz", "/readyz", "/problems", "/problems/{code}",
 }  # fmt: skip
 
 
@@ -57,6 +57,25 @@ def test_every_problem_is_explained(http: httpx.Client, code: str) -> None:
     kind = ERROR_BY_CODE[code]
     assert (info.code, info.title, info.remedy) == (code, kind.title, kind.remedy)
     assert info.status in STATUSES
+
+
+def test_all_problems_are_listed_by_code_page_by_page(http: httpx.Client) -> None:
+    def listed(**params: str) -> Page[ProblemInfo]:
+        return Page[ProblemInfo].model_validate_json(http.get("/problems", params=params).raise_for_status().content)
+
+    whole = listed(limit="500")
+    assert (whole.has_more, whole.next) == (False, None)
+    assert [info.code for info in whole.data] == CODES
+    for info in whole.data:
+        assert info == ProblemInfo.model_validate_json(http.get(f"/problems/{info.code}").content)
+    first = listed()
+    assert (len(first.data), first.has_more) == (50, True)
+    assert first.next is not None
+    rest = listed(after=first.next)
+    assert first.data + rest.data == whole.data
+    assert not rest.has_more
+    for wrong in ("limit=501", "limt=500"):
+        problem_of(http.get(f"/problems?{wrong}"), 422, "invalid-request")
 
 
 @pytest.mark.parametrize("code", ["none-such", "Not-Json", "%2e%2e", "a%00", "x" * 300, *CLIENT_CODES])

@@ -30,6 +30,7 @@ OPEN = {
     "/limits",
     "/healthz",
     "/readyz",
+    "/problems",
     "/problems/{code}",
     "/v2",
     "/v2/health/live",

@@ -39,7 +39,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def checked(document: dict[str, Any], request_id: str) -> None:
-    fields = {"type", "title", "status", "code", "detail", "error", "request_id", "errors"}
+    fields = {"type", "title", "status", "code", "detail", "error", "remedy", "request_id", "errors"}
     assert document.keys() == fields, document
     assert (document["status"], document["code"]) == (500, "internal-error")
     assert document["type"] == "/problems/internal-error"

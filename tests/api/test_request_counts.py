@@ -50,6 +50,14 @@ def test_methods_that_callers_make_up_are_one() -> None:
     assert sum(counts.durations()[OTHER_METHOD, NO_ROUTE].counts) == 100
 
 
+def test_problems_are_counted_by_code() -> None:
+    counts = RequestCounts()
+    assert counts.problems() == {}
+    for code in ("rate-limited", "overloaded", "rate-limited"):
+        counts.note_problem(code)
+    assert counts.problems() == {"rate-limited": 2, "overloaded": 1}
+
+
 def test_requests_under_way_are_those_that_began_and_did_not_end() -> None:
     counts = RequestCounts()
     counts.begin()

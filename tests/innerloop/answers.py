@@ -72,6 +72,7 @@ FAILED: dict[str, Any] = {
         "code": "training-diverged",
         "detail": "the meta-loss is not finite at iteration 1300",
         "error": "the meta-loss is not finite at iteration 1300",
+        "remedy": "Lower the rates.",
         "request_id": "",
         "errors": [],
     },

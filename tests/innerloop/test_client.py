@@ -99,6 +99,19 @@ async def test_job_is_started_again_under_the_same_key(shell: Shell) -> None:
     assert keys[0] == keys[1] != keys[2] == "mine"
 
 
+async def test_room_to_store_is_not_waited_for(shell: Shell) -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        body = {"code": "storage-used-up", "detail": "you have 4 tasks"}
+        return httpx.Response(429, json=body, headers={"Retry-After": "0"})
+
+    with pytest.raises(errors.StorageUsedUp, match="you have 4 tasks"):
+        await shell(handler, lambda client: client.adapt(X, Y))
+    assert len(seen) == 1
+
+
 async def test_each_adaptation_has_a_key_of_its_own(shell: Shell) -> None:
     keys: set[str] = set()
 

@@ -2,17 +2,18 @@
 
 import time
 
-from anyio import to_thread
 from fastapi import Request, Response
 
 from app.api.body import JSON, read_bytes
 from app.api.context import Context
 from app.api.deadline import deadline_of
+from app.api.gone import unless_gone
 from app.api.inference_protocol.answers import infer_answer
 from app.api.inference_protocol.requests import InferRequest, infer_request
 from app.api.inference_protocol.statistics import Durations
 from app.api.predicting import Predicted, predict
 from app.api.stages import LARGE_BODY_BYTES
+from app.api.threads import in_thread
 from app.engine.engine import TaskKey
 from innerloop.errors import InnerloopError
 from innerloop.wire import PredictRequest
@@ -54,11 +55,12 @@ async def _answered(
         asked.append(infer_request(body, header_length, context.limits))
         return asked[-1].prediction(task_id, revision)
 
-    predicted = await predict(context, tenant, read, deadline, is_large=len(body) > LARGE_BODY_BYTES)
+    prediction = predict(context, tenant, read, deadline, is_large=len(body) > LARGE_BODY_BYTES)
+    predicted = await unless_gone(request, prediction)
     if predicted.outputs.size <= MOST_INLINE:
         data, header_bytes = infer_answer(predicted, asked[-1])
     else:
-        data, header_bytes = await to_thread.run_sync(infer_answer, predicted, asked[-1])
+        data, header_bytes = await in_thread(infer_answer, predicted, asked[-1])
     if header_bytes is None:
         return predicted, Response(data, media_type=JSON)
     return predicted, Response(data, headers={HEADER_LENGTH: str(header_bytes)}, media_type=OCTETS)

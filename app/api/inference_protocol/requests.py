@@ -101,8 +101,8 @@ class InferRequest(NamedTuple):
 def infer_request(body: bytes | bytearray, header_length: str | None, limits: Limits) -> InferRequest:
     """Return the request of a body; `header_length` is its Inference-Header-Content-Length.
 
-    All lengths are looked at before any tensor is made. Raises BadRequest, NotJson, NotFinite, InvalidRequest or
-    TooManyRows.
+    All lengths are looked at before any tensor is made. Raises BodyTooLarge, BadRequest, NotJson, NotFinite,
+    InvalidRequest or TooManyRows.
     """
     end = _json_end(header_length, len(body))
     # numbers of JSON alone are read from a body without raw tensors, which is not copied

@@ -8,9 +8,10 @@ from app.api.audit import audit_info
 from app.api.context import InContext
 from app.api.identity import AdminTenant
 from app.api.routes.pages import ID_PATTERN, After, Limit, page
+from app.api.routes.route import TenantRoute
 from innerloop.wire import AuditInfo, Page
 
-router = APIRouter(tags=["tasks"])
+router = APIRouter(tags=["tasks"], route_class=TenantRoute)
 
 
 @router.get("/audit")

@@ -1,6 +1,5 @@
 """`/datasets`: data to meta-train on."""
 
-from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -9,6 +8,8 @@ from app.api.context import Context, InContext, now
 from app.api.identity import TrainingTenant
 from app.api.openapi import REF_TEMPLATE
 from app.api.routes.pages import After, Limit, Name, page
+from app.api.routes.route import TenantRoute
+from app.api.threads import in_thread
 from app.api.uploads import Upload, uploaded
 from app.datasets.caps import caps_of
 from app.datasets.read import read_dataset
@@ -36,7 +37,7 @@ FORM = {
     }
 }
 
-router = APIRouter(prefix="/datasets", tags=["datasets"])
+router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=TenantRoute)
 
 
 @router.post(
@@ -49,7 +50,7 @@ router = APIRouter(prefix="/datasets", tags=["datasets"])
 async def add_dataset(request: Request, context: InContext, tenant: TrainingTenant) -> Response:
     """Upload a data set; how it is split into training, validation and test is fixed here."""
     async with uploaded(request, context.limits.max_body_bytes) as upload:
-        record, made = await to_thread.run_sync(_add, context, tenant, upload)
+        record, made = await in_thread(_add, context, tenant, upload)
     headers = {"Location": f"/datasets/{record.name}"}
     return JSONResponse(dataset_info(record).model_dump(mode="json"), 201 if made else 200, headers)
 

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import orjson
-from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from app.api.adapting import adapt_task
@@ -15,14 +14,16 @@ from app.api.body import JSON, Body, checked_object, read_body, validated
 from app.api.context import Context, InContext
 from app.api.deadline import deadline_of
 from app.api.forms import adapt_reader, body_media_type, predict_reader, takes_long, written
+from app.api.gone import unless_gone
 from app.api.idempotency import HEADER, REPLAYED_HEADER, answer_once, idempotency_key
 from app.api.identity import Tenant
 from app.api.openapi import IDEMPOTENCY_KEY, SAFETENSORS_TOO, TIMEOUT, json_body
 from app.api.outcome import Caller
 from app.api.predicting import answer_json, answer_of
 from app.api.predicting import predict as predict_task
+from app.api.routes.route import TenantRoute
 from app.api.stages import LARGE_BODY_BYTES
-from app.telemetry import request_id_of
+from app.api.threads import in_thread
 from app.trees import sha256
 from innerloop.errors import InvalidIdempotencyKey
 from innerloop.wire import AdaptAnswer, AdaptRequest, PredictAnswer, PredictRequest, Problem
@@ -30,7 +31,7 @@ from innerloop.wire import AdaptAnswer, AdaptRequest, PredictAnswer, PredictRequ
 MOST_INLINE = 10_000
 """Numbers that are written as JSON on the event loop: a thread of its own costs more than they do."""
 
-router = APIRouter(tags=["inference"])
+router = APIRouter(tags=["inference"], route_class=TenantRoute)
 
 
 @router.post(
@@ -50,7 +51,7 @@ async def adapt(request: Request, context: InContext, tenant: Tenant) -> Respons
     deadline = deadline_of(request, started)
     key = idempotency_key(request, context.limits.max_idempotency_key_chars)
     body = await read_body(request, context.limits.max_body_bytes, body_media_type(request))
-    body_sha256 = await to_thread.run_sync(sha256, body) if key else ""
+    body_sha256 = await in_thread(sha256, body) if key else ""
     caller = Caller(tenant, started, deadline, key, body_sha256, asker=asker_of(request, context))
     read, is_large = adapt_reader(request, body, context.limits), takes_long(request, body)
     outcome, replayed = await answer_once(context, caller, lambda: adapt_task(context, caller, read, is_large=is_large))
@@ -73,10 +74,10 @@ async def predict(request: Request, context: InContext, tenant: Tenant) -> Respo
     deadline = deadline_of(request, started)
     body = await read_body(request, context.limits.max_body_bytes, body_media_type(request))
     read, is_large = predict_reader(request, body, context.limits), takes_long(request, body)
-    predicted = await predict_task(context, tenant, read, deadline, is_large=is_large)
+    predicted = await unless_gone(request, predict_task(context, tenant, read, deadline, is_large=is_large))
     fields = answer_of(predicted, started)
     is_small = predicted.outputs.size <= MOST_INLINE
-    data, media_type = written(request, fields) if is_small else await to_thread.run_sync(written, request, fields)
+    data, media_type = written(request, fields) if is_small else await in_thread(written, request, fields)
     return Response(data, media_type=media_type)
 
 
@@ -101,8 +102,9 @@ async def adapt_batch(request: Request, context: InContext, tenant: Tenant) -> R
         outcome = await adapt_task(context, caller, partial(_one, body, AdaptRequest), is_large=are_large)
         return orjson.dumps(outcome.answer)
 
-    with context.load.work(tenant, (tenant, "adapt/batch", len(bodies).bit_length()), is_of_many=True):
-        return Response(await answers_of(bodies, answer, request_id_of(request.scope)), media_type=JSON)
+    room = context.room_for_calls(tenant)
+    with context.load.work(tenant, ("adapt/batch", len(bodies).bit_length()), is_of_many=True):
+        return Response(await answers_of(bodies, answer, request, room), media_type=JSON)
 
 
 @router.post(
@@ -121,16 +123,18 @@ async def predict_batch(request: Request, context: InContext, tenant: Tenant) ->
         predicted = await predict_task(context, tenant, read, deadline, is_large=are_large)
         if predicted.outputs.size <= MOST_INLINE:
             return answer_json(predicted, started)
-        return await to_thread.run_sync(answer_json, predicted, started)
+        return await in_thread(answer_json, predicted, started)
 
-    with context.load.work(tenant, (tenant, "predict/batch", len(bodies).bit_length()), is_of_many=True):
-        return Response(await answers_of(bodies, answer, request_id_of(request.scope)), media_type=JSON)
+    room = context.room_for_calls(tenant)
+    with context.load.work(tenant, ("predict/batch", len(bodies).bit_length()), is_of_many=True):
+        answers = answers_of(bodies, answer, request, room)
+        return Response(await unless_gone(request, answers), media_type=JSON)
 
 
 async def _bodies(request: Request, context: Context) -> tuple[list[Any], bool]:
     """Return the single bodies of a batch, and whether they are large."""
     body = await read_body(request, context.limits.max_body_bytes)
-    bodies = await to_thread.run_sync(bodies_of, body, context.limits.max_batch_requests)
+    bodies = await in_thread(bodies_of, body, context.limits.max_batch_requests)
     return bodies, len(body) > LARGE_BODY_BYTES * len(bodies)
 
 

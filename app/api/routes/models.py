@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -13,7 +12,9 @@ from app.api.model_names import found, found_own, own_name, own_prefix, public_n
 from app.api.model_uploads import uploaded_model
 from app.api.openapi import json_body
 from app.api.routes.pages import After, Limit, Name, page
+from app.api.routes.route import TenantRoute
 from app.api.routes.weights import MEDIA_TYPE, SAFETENSORS, weights_response
+from app.api.threads import in_thread
 from app.card import Card
 from app.store import Model, ModelVersion
 from innerloop.wire import AuthorityRequest, Count, ModelInfo, ModelVersionInfo, Page, PromoteRequest
@@ -27,7 +28,7 @@ FILE = {
 }
 Version = Annotated[Count, Path()]
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=TenantRoute)
 
 
 @router.get("")
@@ -47,7 +48,7 @@ async def promote(request: Request, context: InContext, tenant: AdminTenant, nam
     """Make a version the active one; also the way back."""
     body = await read_body(request, min(MAX_PROMOTE_BYTES, context.limits.max_body_bytes))
     wanted = parsed(body, PromoteRequest)
-    return await to_thread.run_sync(_promote, context, tenant, name, wanted)
+    return await in_thread(_promote, context, tenant, name, wanted)
 
 
 @router.post("/{name}/authority", openapi_extra=json_body(AuthorityRequest))
@@ -55,14 +56,14 @@ async def set_authority(request: Request, context: InContext, tenant: AdminTenan
     """Choose what is stored of revisions to come: their weights too, or their rows alone, to adapt again from."""
     body = await read_body(request, min(MAX_PROMOTE_BYTES, context.limits.max_body_bytes))
     wanted = parsed(body, AuthorityRequest)
-    return await to_thread.run_sync(_set_authority, context, tenant, name, wanted)
+    return await in_thread(_set_authority, context, tenant, name, wanted)
 
 
 @router.post("/{name}/versions", response_model=ModelVersionInfo, status_code=201, openapi_extra=FILE)
 async def add_version(request: Request, context: InContext, tenant: TrainingTenant, name: Name) -> Response:
     """Upload an initialisation with its card; the first version of a name becomes active, others when promoted."""
     body = await read_body(request, context.limits.max_body_bytes, MEDIA_TYPE)
-    version = await to_thread.run_sync(_add_version, context, tenant, name, body)
+    version = await in_thread(_add_version, context, tenant, name, body)
     headers = {"Location": f"/models/{name}/versions/{version.version}/weights"}
     return JSONResponse(_version_info(version).model_dump(mode="json"), 201, headers)
 

@@ -14,10 +14,11 @@ from app.api.identity import Tenant
 from app.api.openapi import TIMEOUT
 from app.api.outcome import Caller
 from app.api.routes.pages import TaskId
+from app.api.routes.route import TenantRoute
 from app.api.support import Removal, remove_row, stored_support, support_json, support_tensors
 from innerloop.wire import AdaptAnswer, Count, SupportAnswer
 
-router = APIRouter(prefix="/tasks/{task_id}/support", tags=["tasks"])
+router = APIRouter(prefix="/tasks/{task_id}/support", tags=["tasks"], route_class=TenantRoute)
 
 FORMS = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 Row = Annotated[int, Path(ge=0, le=2**31 - 1, description="Its place in the support of the latest revision, from 0")]

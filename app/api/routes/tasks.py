@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 
 from app.api.audit import asker_of, note_download
@@ -11,13 +10,15 @@ from app.api.context import InContext, now
 from app.api.identity import Tenant
 from app.api.model_names import public_name, stored_names
 from app.api.routes.pages import ID_PATTERN, After, Limit, TaskId, page
+from app.api.routes.route import TenantRoute
 from app.api.routes.weights import SAFETENSORS, weights_response
 from app.api.task_weights import Form, task_weights
+from app.api.threads import in_thread
 from app.store import Revision, Task
 from app.trees import sha256
 from innerloop.wire import Count, Page, RevisionInfo, TaskInfo
 
-router = APIRouter(prefix="/tasks", tags=["tasks"])
+router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=TenantRoute)
 
 OfModel = Annotated[str | None, Query(pattern=ID_PATTERN, description="Only tasks of this model")]
 
@@ -66,7 +67,7 @@ async def delete_task(request: Request, context: InContext, tenant: Tenant, task
     note = asker_of(request, context).note("delete")
     with context.turns.caller() as turn:  # what is being adapted now is stored and cached before, or not at all
         await turn.wait((tenant, task_id), None)
-        await to_thread.run_sync(lambda: context.store.delete_task(tenant, task_id, now=now(), note=note))
+        await in_thread(lambda: context.store.delete_task(tenant, task_id, now=now(), note=note))
         context.engine.forget_task(tenant, task_id)
 
 

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
 from app.api.body import JSON, json_object, read_bytes
@@ -16,6 +15,8 @@ from app.api.inference_protocol.statistics import Counts, as_json
 from app.api.openapi import FILE, REF_TEMPLATE, TIMEOUT, header, optional_body
 from app.api.readiness import reasons_against
 from app.api.routes.pages import TaskId
+from app.api.routes.route import ThreadedRoute
+from app.api.threads import in_thread
 from app.engine.engine import TaskKey
 from innerloop import __version__
 from innerloop.errors import NotReady
@@ -48,7 +49,7 @@ FROM_STORE = optional_body(
 Revision = Annotated[Count, Path()]
 Json = dict[str, Any]
 
-router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=ThreadedRoute)
 
 
 @router.get("")
@@ -76,7 +77,7 @@ async def ready(context: InContext) -> Json:
 async def all_statistics(context: InContext, tenant: Tenant) -> Json:
     """Return what was counted of the tasks that are still there."""
     counted = context.statistics.of(tenant)
-    kept = await to_thread.run_sync(lambda: context.store.stored_revisions([*counted], now=now()))
+    kept = await in_thread(lambda: context.store.stored_revisions([*counted], now=now()))
     return {"model_stats": [as_json(key, counts) for key, counts in counted.items() if key in kept]}
 
 
@@ -148,14 +149,14 @@ async def infer_with_revision(
 async def repository_index(request: Request, context: InContext, tenant: Tenant) -> list[Json]:
     """Return the tasks that changed last, at most 1 000."""
     await _control(request, context)
-    return await to_thread.run_sync(repository.listed, context, tenant)
+    return await in_thread(repository.listed, context, tenant)
 
 
 @router.post("/repository/models/{task_id}/load", openapi_extra=FROM_STORE)
 async def load(request: Request, context: InContext, tenant: Tenant, task_id: TaskId) -> Json:
     """Bring a task into the cache."""
     repository.check_no_files(await _control(request, context))
-    await to_thread.run_sync(repository.load, context, tenant, task_id)
+    await in_thread(repository.load, context, tenant, task_id)
     return {}
 
 
@@ -163,7 +164,7 @@ async def load(request: Request, context: InContext, tenant: Tenant, task_id: Ta
 async def unload(request: Request, context: InContext, tenant: Tenant, task_id: TaskId) -> Json:
     """Drop a task from the cache; it stays stored, and is brought back when it is asked for."""
     repository.check_no_files(await _control(request, context))
-    await to_thread.run_sync(repository.unload, context, tenant, task_id)
+    await in_thread(repository.unload, context, tenant, task_id)
     return {}
 
 
@@ -179,9 +180,9 @@ def _config(context: Context, tenant: str, task_id: str, revision: int | None) -
 
 
 async def _statistics(context: Context, tenant: str, task_id: str, revision: int | None) -> Json:
-    head = await to_thread.run_sync(repository.head, context, tenant, task_id, revision)
+    head = await in_thread(repository.head, context, tenant, task_id, revision)
     counted = context.statistics.of(tenant, task_id, revision)
-    kept = await to_thread.run_sync(lambda: context.store.stored_revisions([*counted], now=now()))
+    kept = await in_thread(lambda: context.store.stored_revisions([*counted], now=now()))
     shown = {key: counts for key, counts in counted.items() if key in kept}
     shown.setdefault(TaskKey(tenant, task_id, head.revision), Counts())
     return {"model_stats": [as_json(key, counts) for key, counts in shown.items()]}
