@@ -36,13 +36,6 @@ class Written(NamedTuple):
         return len(self.classes or "") + len(self.settings.text) + len(self.answer.text)
 
 
-class Answered(NamedTuple):
-    """Name what an idempotent answer tells of."""
-
-    task_id: str | None
-    revision: int | None
-
-
 class Made(NamedTuple):
     """Hold a revision that the group makes, and its answer as text, where it has one."""
 
@@ -94,15 +87,12 @@ def written(addition: Addition) -> Written:
 class Group:
     """Take additions one after the other; `tasks` then holds those that changed.
 
-    `stored` are the tasks that have a row, `answered` the keys that are answered. Of each task the newest
-    `keep_revisions` stay, and their answers.
+    `stored` are the tasks that have a row, `answered` the keys that are answered, each with its task's id.
     """
 
-    def __init__(
-        self, stored: Iterable[TaskDraft], answered: dict[AnswerKey, Answered], keep_revisions: int, now: datetime
-    ) -> None:
+    def __init__(self, stored: Iterable[TaskDraft], answered: dict[AnswerKey, str | None], now: datetime) -> None:
         self._drafts = {(draft.tenant, draft.task_id): draft for draft in stored}
-        self._answered, self._keep_revisions = answered, keep_revisions
+        self._answered = answered
         self._now = now
         self.noted: list[Noted] = []
         """What the audit log is to hold of all this."""
@@ -142,25 +132,14 @@ class Group:
             self.noted.append(Noted(draft.tenant, draft.task_id, draft.latest, note))
         self._drafts[_key(draft)] = draft
         if made.answer is not None:
-            self._answered[made.answer_key()] = Answered(draft.task_id, draft.latest)
-        self._forget(draft, draft.latest - self._keep_revisions)
+            self._answered[made.answer_key()] = draft.task_id
 
     def _clear(self, draft: TaskDraft) -> None:
         """Drop all of an expired or replaced task but its last number."""
         draft.is_cleared = True
         draft.made.clear()
-        self._forget(draft, None)
-
-    def _forget(self, draft: TaskDraft, newest: int | None) -> None:
-        """Forget the answers that tell of a task's revisions up to `newest`, all of the task's for None."""
-        if newest is not None and newest < 1:
-            return
-        gone = [
-            key
-            for key, (task_id, revision) in self._answered.items()
-            if (key[0], task_id) == _key(draft) and (newest is None or (revision is not None and revision <= newest))
-        ]
-        for key in gone:
+        of_task = [key for key, task_id in self._answered.items() if (key[0], task_id) == _key(draft)]
+        for key in of_task:
             del self._answered[key]
 
 

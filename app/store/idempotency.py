@@ -21,8 +21,8 @@ def find(session: Session, tenant: str, route: str, key: str) -> IdempotentAnswe
     return None if row is None else _record(row)
 
 
-def add(session: Session, answer: IdempotentAnswer, *, revision: int | None = None) -> None:
-    """Add an answer, which goes with that revision of its task; IdempotencyInFlight when there is one already."""
+def add(session: Session, answer: IdempotentAnswer) -> None:
+    """Add an answer; IdempotencyInFlight when another replica added one first."""
     document = as_document(answer.answer)
     row = IdempotentAnswerRow(
         tenant=answer.tenant,
@@ -33,7 +33,6 @@ def add(session: Session, answer: IdempotentAnswer, *, revision: int | None = No
         task_id=answer.task_id,
         created_at=answer.created_at,
         answer=document.value,
-        revision=revision,
         bytes=len(document.text),
     )
     session.add(row)

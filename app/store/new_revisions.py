@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection
 
 from app.store import audit
-from app.store.additions import Answered, AnswerKey, Group, Made, TaskDraft, TaskKey, Written
+from app.store.additions import AnswerKey, Group, Made, TaskDraft, TaskKey, Written
 from app.store.driver import Driver, driver_of
 from app.store.foreign_errors import refused_as
 from app.store.idempotency import answered_meanwhile
@@ -28,7 +28,7 @@ _REVISION = (
     "tenant, task_id, revision, model, model_version, authority, bytes, support_size, support_sha256, "
     "weights_sha256, created_at, classes, settings, answer, support, weights, document_bytes"
 )
-_ANSWER = "tenant, route, key, body_sha256, status, task_id, created_at, answer, revision, bytes"
+_ANSWER = "tenant, route, key, body_sha256, status, task_id, created_at, answer, bytes"
 
 
 class TaskMadeMeanwhile(Exception):
@@ -45,7 +45,7 @@ def add_revisions(
     """
     driver = driver_of(connection)
     drafts = _locked_tasks(connection, driver, group, now)
-    made = Group(drafts, _answered(connection, driver, group), keep_revisions, now)
+    made = Group(drafts, _answered(connection, driver, group), now)
     results = [_added(made, one) for one in group]
     _write(connection, driver, made.changed(), keep_revisions, now)
     audit.add(connection, made.noted, now)
@@ -70,13 +70,13 @@ def _locked_tasks(connection: Connection, driver: Driver, group: Sequence[Writte
     ]
 
 
-def _answered(connection: Connection, driver: Driver, group: Sequence[Written]) -> dict[AnswerKey, Answered]:
+def _answered(connection: Connection, driver: Driver, group: Sequence[Written]) -> dict[AnswerKey, str | None]:
     additions = [one.addition for one in group]
     keys = [(one.new.tenant, one.idempotent.route, one.idempotent.key) for one in additions if one.idempotent]
     if not keys:
         return {}
     found = connection.exec_driver_sql(_answered_query(driver), driver.asked_rows(keys)).fetchall()
-    return {(tenant, route, key): Answered(task_id, revision) for tenant, route, key, task_id, revision in found}
+    return {(tenant, route, key): task_id for tenant, route, key, task_id in found}
 
 
 def _write(
@@ -86,8 +86,8 @@ def _write(
     _delete_cleared(connection, driver, changed)
     _write_tasks(connection, driver, changed, moment)
     _write_revisions(connection, driver, changed, moment)
+    _write_answers(connection, driver, changed, moment)
     _prune(connection, driver, changed, keep_revisions)
-    _write_answers(connection, driver, changed, keep_revisions, moment)
 
 
 def _delete_cleared(connection: Connection, driver: Driver, changed: list[TaskDraft]) -> None:
@@ -114,15 +114,8 @@ def _write_revisions(connection: Connection, driver: Driver, changed: list[TaskD
             _insert(connection, driver, "revisions", _REVISION, rows)
 
 
-def _write_answers(
-    connection: Connection, driver: Driver, changed: list[TaskDraft], keep_revisions: int, moment: Moment
-) -> None:
-    made = [
-        one
-        for draft in changed
-        for one in draft.made
-        if one.answer is not None and one.revision.revision > draft.latest - keep_revisions
-    ]
+def _write_answers(connection: Connection, driver: Driver, changed: list[TaskDraft], moment: Moment) -> None:
+    made = [one for draft in changed for one in draft.made if one.answer is not None]
     if made:
         rows = sorted((_answer_fields(one, moment) for one in made), key=itemgetter(0, 1, 2))
         with refused_as(answered_meanwhile(rows[0][2])):
@@ -130,10 +123,7 @@ def _write_answers(
 
 
 def _prune(connection: Connection, driver: Driver, changed: list[TaskDraft], keep_revisions: int) -> None:
-    """Delete all but the newest `keep_revisions` and what was answered of them.
-
-    A task's numbers are without a gap from its oldest to its latest.
-    """
+    """Delete all but the newest `keep_revisions`; a task's numbers are without a gap from its oldest to its latest."""
     over = [
         (draft.tenant, draft.task_id, draft.latest - keep_revisions)
         for draft in changed
@@ -142,7 +132,6 @@ def _prune(connection: Connection, driver: Driver, changed: list[TaskDraft], kee
     if over:
         is_over = f"tenant = {driver.mark} AND task_id = {driver.mark} AND revision <= {driver.mark}"
         connection.exec_driver_sql(f"DELETE FROM revisions WHERE {is_over}", over)
-        connection.exec_driver_sql(f"DELETE FROM idempotent_answers WHERE {is_over}", over)
 
 
 def _insert(
@@ -167,7 +156,7 @@ ORDER BY tasks.tenant, tasks.task_id {driver.for_update}
 @cache
 def _answered_query(driver: Driver) -> str:
     return f"""
-SELECT answers.tenant, answers.route, answers.key, answers.task_id, answers.revision
+SELECT answers.tenant, answers.route, answers.key, answers.task_id
 FROM {driver.asked((("tenant", "text"), ("route", "text"), ("key", "text")))}
 JOIN idempotent_answers AS answers
 ON answers.tenant = asked.tenant AND answers.route = asked.route AND answers.key = asked.key
@@ -221,6 +210,5 @@ def _answer_fields(made: Made, moment: Moment) -> Fields:
         revision.task_id,
         moment,
         made.answer,
-        revision.revision,
         len(made.answer),
     )

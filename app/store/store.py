@@ -330,13 +330,13 @@ class Store(AuditStore, DatasetStore, JobStore, KeyStore):
     def add_idempotent_answer(self, answer: IdempotentAnswer, *, latest: int | None = None) -> None:
         """Store an answer that made no revision; IdempotencyInFlight when the key was answered meanwhile.
 
-        One that tells of a task names what was its latest revision, and goes with it. TaskNotFound, RevisionConflict
-        when it no longer is: what is deleted leaves no answer behind.
+        One that tells of a task names what was its latest revision. TaskNotFound, RevisionConflict when it no longer
+        is: what is deleted leaves no answer behind.
         """
         with self._database.write() as session:
             if answer.task_id is not None and latest is not None:
                 tasks.check_latest(session, answer.tenant, answer.task_id, latest, answer.created_at)
-            idempotency.add(session, answer, revision=latest)
+            idempotency.add(session, answer)
 
     def purge_answers(self, *, before: datetime) -> int:
         """Delete the answers made before a moment; return how many."""

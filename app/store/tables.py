@@ -138,11 +138,11 @@ class RevisionRow(Base):
 
 
 class IdempotentAnswerRow(Base):
-    """The answer to a request with an idempotency key; one that tells of a revision goes with it."""
+    """The answer to a request with an idempotency key."""
 
     __tablename__ = "idempotent_answers"
     __table_args__ = (
-        Index("ix_idempotent_answers_task", "tenant", "task_id", "revision"),
+        Index("ix_idempotent_answers_task", "tenant", "task_id"),
         Index("ix_idempotent_answers_created_at", "created_at"),
         Index("ix_idempotent_answers_usage", "tenant", "bytes"),
     )
@@ -155,7 +155,6 @@ class IdempotentAnswerRow(Base):
     task_id: Mapped[str | None] = mapped_column(Name)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     answer: Mapped[Json] = mapped_column(Document)
-    revision: Mapped[int | None]
     bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 

@@ -16,7 +16,6 @@ import pytest
 from app.api.context import Context
 from tests.api.asking import Json
 from tests.api.test_api_batched import served
-from tests.api.text_models import text_model
 
 KEY = "key-a-word-that-is-nowhere-else"
 WORST_SECONDS = 60.0
@@ -110,25 +109,8 @@ async def test_a_revision_that_is_no_longer_kept_is_in_no_file(tmp_path: Path) -
         secrets = await secrets_of(http, "pruned")
         body = {"task_id": "pruned", "support": {"inputs": [[1.0]], "targets": [2.0]}}
         assert (await http.post("/adapt", json=body)).status_code == 201
-        assert (await gone(tmp_path, secrets)) < 10
-
-
-async def test_class_names_of_a_revision_that_is_no_longer_kept_are_in_no_file(tmp_path: Path) -> None:
-    names = ["a-name-that-is-nowhere-else", "another-such-name"]
-    async with served(tmp_path, purge_every_seconds=0.5, max_revisions=1) as (http, _):
-        file = {"Content-Type": "application/vnd.safetensors"}
-        sent = await http.post("/models/vectors/versions", content=text_model(None), headers=file)
-        assert sent.status_code == 201, sent.text
-        inputs = np.eye(2, 384).tolist()
-        body: Json = {"task_id": "t", "model": "vectors", "support": {"inputs": inputs, "targets": names}}
-        for status in (201, 200):
-            key = {"Idempotency-Key": f"{KEY}-{status}"}
-            assert (await http.post("/adapt", json=body, headers=key)).status_code == status
-        secrets = {name: name.encode() for name in (*names, KEY)}
-        assert found_in(tmp_path, secrets).keys()
-        body["support"]["targets"] = ["x", "y"]
-        assert (await http.post("/adapt", json=body)).status_code == 201
-        assert (await gone(tmp_path, secrets)) < 10
+        rows = {name: secrets[name] for name in ("inputs", "targets", "weights", "more weights")}
+        assert (await gone(tmp_path, rows)) < 10
 
 
 async def test_a_row_that_was_taken_out_is_in_no_file(tmp_path: Path) -> None:

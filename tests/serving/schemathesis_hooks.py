@@ -9,7 +9,7 @@ import schemathesis
 NUM_TASKS = 40
 """Tasks `fuzzed-0` and so on, made before: each may be deleted on the way."""
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-MILLISECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+MILLISECONDS = re.compile(r"[1-9][0-9]{0,7}(\.[0-9]{1,9})?|0\.0{0,8}[1-9][0-9]{0,8}", re.ASCII)
 OWN_MODEL, DATASET = "fuzzed-model", "fuzzed-data"
 
 
@@ -33,12 +33,11 @@ def map_path_parameters(context: schemathesis.HookContext, path_parameters: dict
 
 
 @schemathesis.hook
-def map_headers(context: schemathesis.HookContext, headers: dict[str, Any] | None) -> Any:
+def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
     """Let callers who say rightly how long they wait, wait a minute: 504 after 2 ms is what they asked for."""
-    for name, value in (headers or {}).items():
+    for name, value in dict(case.headers or {}).items():
         if name.lower() == "x-request-timeout-ms" and isinstance(value, str) and MILLISECONDS.fullmatch(value):
-            headers[name] = "60000"  # type: ignore[index]  # it has items
-    return headers
+            case.headers[name] = "60000"
 
 
 def _name(context: schemathesis.HookContext, number: int) -> str:

@@ -85,26 +85,12 @@ def test_twenty_at_once_with_one_key_add_one_revision(store: Store, add: Add, no
     assert [task.revision for task in tasks] == [1]
 
 
-def test_answers_go_with_the_revision_that_they_tell_of(store: Store, add: Add, now: datetime) -> None:
-    add(idempotent=answer("first"), keep=2)
-    cached = IdempotentAnswer("default", "/adapt", "again", "hash", 200, {"revision": 1}, "patient-17", now)
-    store.add_idempotent_answer(cached, latest=1)
-    of_a_job = IdempotentAnswer("default", "/meta-train", "job", "hash", 202, {}, None, now)
-    store.add_idempotent_answer(of_a_job)
-    add("other", idempotent=answer("other"), keep=2)
-    add(latest=1, idempotent=answer("second"), keep=2)
-    assert [one for one in ("first", "again", "second") if store.idempotent_answer("default", "/adapt", one)] == [
-        "first",
-        "again",
-        "second",
-    ]
-    add(latest=2, keep=2)
-    assert store.idempotent_answer("default", "/adapt", "first") is None
-    assert store.idempotent_answer("default", "/adapt", "again") is None
-    assert store.idempotent_answer("default", "/adapt", "second") is not None
-    assert store.idempotent_answer("default", "/adapt", "other") is not None
-    assert store.idempotent_answer("default", "/meta-train", "job") is not None
-    add(latest=3, idempotent=answer("first"), keep=2)
+def test_an_answer_stays_when_its_revision_is_no_longer_kept(store: Store, add: Add) -> None:
+    add(idempotent=answer("first"), keep=1)
+    add(latest=1, keep=1)
+    assert store.idempotent_answer("default", "/adapt", "first") is not None
+    with pytest.raises(IdempotencyInFlight):
+        add(latest=2, idempotent=answer("first"), keep=1)
 
 
 def test_answer_without_a_revision_is_stored_once(store: Store, now: datetime) -> None:

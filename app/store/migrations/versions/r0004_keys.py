@@ -30,11 +30,8 @@ def _count_documents() -> None:
     op.create_index("ix_revisions_usage", "revisions", ["tenant", "bytes", "document_bytes"])
     op.create_index("ix_model_versions_usage", "model_versions", ["name", "bytes", "card_bytes"])
     answers = "idempotent_answers"
-    op.add_column(answers, sa.Column("revision", sa.Integer()))
     op.add_column(answers, sa.Column("bytes", sa.BigInteger(), nullable=False, server_default="0"))
     op.create_index("ix_idempotent_answers_usage", answers, ["tenant", "bytes"])
-    op.drop_index("ix_idempotent_answers_task", answers)
-    op.create_index("ix_idempotent_answers_task", answers, ["tenant", "task_id", "revision"])
 
 
 def _add_to_jobs() -> None:
