@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -87,12 +88,20 @@ async def test_those_who_ask_together_share_a_look_that_begins_after_they_asked(
         with sqlite3.connect(tmp_path / "innerloop.db", isolation_level=None) as another:
             another.execute("BEGIN IMMEDIATE")
             first = asyncio.create_task(http.get("/readyz"))
-            await asyncio.sleep(0.5)  # by then the first look waits for the lock
+            await _until(lambda: context.looking.depth == 1)
+            await asyncio.sleep(0.1)  # by then the first look waits for the lock
             others = [asyncio.create_task(http.get("/readyz")) for _ in range(50)]
-            await asyncio.sleep(0.5)
-            assert context.looking.depth == 51
+            await _until(lambda: context.looking.depth == 51)
             another.execute("ROLLBACK")
         another.close()
         assert [answer.status_code for answer in await asyncio.gather(first, *others)] == [200] * 51
         assert context.looking.counters.batches == looks + 2
         assert context.store.num_commits == commits + 2
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError
