@@ -21,7 +21,7 @@ LARGE_BODY_BYTES = 256 * 1024
 MOST_TOGETHER = 64
 MOST_LARGE, MOST_SLOW = 2, 8
 """Large bodies that are read at once, so that what each takes (`json_memory`) does not add up. Parsing holds the
-interpreter, so that more would be no faster; of those with pictures or sentences, which take long, more are let in."""
+interpreter: more would be no faster. What takes long, pictures and sentences of whatever size, is read by more."""
 
 
 class TooSlow(Exception):
